@@ -1,0 +1,1 @@
+//! What the tests share. Knows the binary only as a program, never as a library.
