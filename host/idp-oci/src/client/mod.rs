@@ -1,0 +1,3 @@
+//! How registries are spoken to.
+
+pub mod dialect;

@@ -1,0 +1,1 @@
+//! Push and pull: sources and sinks joined to the client.

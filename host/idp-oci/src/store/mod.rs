@@ -1,0 +1,1 @@
+//! Where the embedded registry keeps its content.
