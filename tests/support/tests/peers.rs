@@ -7,7 +7,9 @@ use std::process::{Command, Output};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use idp_test_support::peers::{self, CraneRegistry, Distribution, Dockerd, Gitea, Options, Zot};
+use idp_test_support::peers::{
+    self, CraneRegistry, Distribution, Dockerd, Gitea, Login, Olareg, Options, Zot,
+};
 
 const USER: &str = "someone";
 const PASSWORD: &str = "a password";
@@ -95,6 +97,26 @@ async fn crane_registry() {
     let Some(server) = peers::require(CraneRegistry::start().await, "crane") else { return };
     assert_eq!(get_v2(server.address(), None).0, 200);
     assert!(server.requests().await.is_none(), "it writes no access log");
+}
+
+#[tokio::test]
+async fn olareg_without_authentication() {
+    let Some(server) = peers::require(Olareg::start(Login::Open).await, "olareg") else { return };
+    assert_eq!(get_v2(server.address(), None).0, 200);
+}
+
+#[tokio::test]
+async fn olareg_with_basic_and_with_tokens() {
+    let who = || (USER.to_owned(), PASSWORD.to_owned());
+    let basic = Olareg::start(Login::Basic(who().0, who().1)).await;
+    let Some(server) = peers::require(basic, "olareg") else { return };
+    assert_eq!(get_v2(server.address(), Some((USER, "wrong"))).0, 401);
+    assert_eq!(get_v2(server.address(), Some((USER, PASSWORD))).0, 200, "{}", server.log());
+    let token = Olareg::start(Login::Token(who().0, who().1)).await;
+    let Some(server) = peers::require(token, "olareg") else { return };
+    let (status, answer) = get_v2(server.address(), None);
+    assert_eq!(status, 401, "{answer}");
+    assert!(answer.to_lowercase().contains("www-authenticate: bearer realm="), "{answer}");
 }
 
 /// Appends one empty layer to nothing and pushes it with crane, as `user`.

@@ -21,6 +21,7 @@ mod distribution;
 mod dockerd;
 mod gitea;
 mod http;
+mod olareg;
 mod server;
 mod zot;
 
@@ -33,6 +34,7 @@ pub use crane::CraneRegistry;
 pub use distribution::{Distribution, Options};
 pub use dockerd::Dockerd;
 pub use gitea::Gitea;
+pub use olareg::{Login, Olareg};
 pub use server::Server;
 pub use zot::Zot;
 

@@ -227,10 +227,14 @@ pub(super) fn data_dir(peer: &'static str) -> Result<TempDir, Unavailable> {
     })
 }
 
-/// A line of a htpasswd file. The cheapest bcrypt there is: servers check it on every request.
+/// A line of a htpasswd file. Servers check it on every request, hence a cheap hash.
 pub(super) fn htpasswd(user: &str, password: &str) -> io::Result<String> {
-    let hash = bcrypt::hash(password, 4).map_err(io::Error::other)?;
-    Ok(format!("{user}:{hash}\n"))
+    Ok(format!("{user}:{}\n", bcrypt_hash(password)?))
+}
+
+/// The cheapest bcrypt hash there is.
+pub(super) fn bcrypt_hash(password: &str) -> io::Result<String> {
+    bcrypt::hash(password, 4).map_err(io::Error::other)
 }
 
 fn free_port() -> io::Result<u16> {
