@@ -1,3 +1,4 @@
 //! What the tests share. Knows the binary only as a program, never as a library.
 
+pub mod images;
 pub mod peers;

@@ -72,8 +72,8 @@ pub(crate) fn choose(
     let entries: Vec<Entry> = serde_json::from_slice(manifest)
         .map_err(|error| invalid(format!("{MANIFEST} is not a list of images: {error}")))?;
     let (entry, name) = pick(&entries, selection.name.as_deref(), what)?;
-    let config = read(&entry.config)?
-        .ok_or_else(|| invalid(format!("the config `{}` is missing", entry.config)))?;
+    let config =
+        read(&entry.config)?.ok_or_else(|| invalid(format!("the config `{}` is missing", entry.config)))?;
     if let Some(wanted) = &selection.platform
         && let Some(found) = platform_of_config(&config)
         && !platform_fits(wanted, &found)
@@ -271,6 +271,9 @@ mod tests {
         assert_eq!(name("other").as_deref(), Some("docker.io/library/other:latest"));
         assert_eq!(name("sha256:0123456789ab").as_deref(), Some("app:1"));
         let error = refused(&two, Some("{}"), None);
-        assert!(error.contains("2 images") && error.contains("app:1, docker.io/library/other:latest"), "{error}");
+        assert!(
+            error.contains("2 images") && error.contains("app:1, docker.io/library/other:latest"),
+            "{error}"
+        );
     }
 }

@@ -189,8 +189,9 @@ impl Stream<'_> {
                 Ok(_) | Err(_) => {}
             }
         }
-        let manifest = manifest
-            .ok_or_else(|| self.invalid(&format!("there is neither {INDEX} nor {} in it", classic::MANIFEST)))?;
+        let manifest = manifest.ok_or_else(|| {
+            self.invalid(&format!("there is neither {INDEX} nor {} in it", classic::MANIFEST))
+        })?;
         let saved = classic::choose(&manifest, selection, self.what, &|path| self.small(path))?;
         let config = Blob::from_bytes(media::OCI_CONFIG, saved.config);
         let config_descriptor = config.descriptor.clone();
@@ -215,7 +216,9 @@ impl Stream<'_> {
         }
         match self.find(&layer.path) {
             Some(Held::Sent { descriptor, diff_id }) => match diff_id {
-                Some(found) if *found != layer.diff_id => Err(classic::wrong_diff_id(self.what, layer, found)),
+                Some(found) if *found != layer.diff_id => {
+                    Err(classic::wrong_diff_id(self.what, layer, found))
+                }
                 _ => Ok(descriptor.clone()),
             },
             Some(Held::Waiting { .. } | Held::Link(_)) => {
