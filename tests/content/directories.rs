@@ -86,8 +86,10 @@ async fn what_would_not_unpack_everywhere_is_refused() {
     }
 }
 
-/// An artifact of layers: bytes, media type, annotations.
-fn artifact(layers: &[(Vec<u8>, &str, &[(&str, &str)])]) -> Taken {
+/// Bytes, media type, annotations.
+type Layer<'a> = (Vec<u8>, &'a str, &'a [(&'a str, &'a str)]);
+
+fn artifact(layers: &[Layer<'_>]) -> Taken {
     let config = Blob::from_bytes(media::OCI_EMPTY, Bytes::from_static(b"{}"));
     let mut blobs = vec![config];
     let mut parts = Vec::new();

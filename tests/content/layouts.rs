@@ -5,6 +5,7 @@ use idp_oci::manifest::Platform;
 use idp_oci::sink::{LayoutSink, Sink as _};
 use idp_oci::source::{LayoutSource, Selection};
 use idp_test_support::images::TestImage;
+use idp_test_support::peers;
 use tempfile::tempdir;
 
 use crate::drive::{files, give_text, take, take_text};
@@ -279,4 +280,48 @@ async fn a_sink_that_missed_a_blob_does_not_finish() {
     sink.begin(&taken.plan(None)).await.expect("begun");
     assert!(sink.finish().await.expect_err("missing").to_string().contains("never received"));
     assert!(take_text("oci:out", dir.path()).await.expect_err("empty").to_string().contains("has no images"));
+}
+
+/// A second opinion: skopeo checks every digest of what it copies, and writes archives of its own.
+#[tokio::test]
+async fn skopeo_reads_what_is_written_and_writes_what_is_read() {
+    let skopeo = |base: &std::path::Path, from: &str, to: &str| {
+        let command = std::process::Command::new("skopeo")
+            .args(["--insecure-policy", "copy", "--all", from, to])
+            .current_dir(base)
+            .output();
+        match command {
+            Ok(output) => {
+                assert!(output.status.success(), "{from}: {}", String::from_utf8_lossy(&output.stderr));
+                true
+            }
+            Err(_) => {
+                let absent = peers::Unavailable::NotInstalled { program: "skopeo", package: "skopeo" };
+                peers::require(Err::<(), _>(absent), "skopeo").is_some()
+            }
+        }
+    };
+    for image in [TestImage::layers(3), TestImage::index(), TestImage::same_layer_twice()] {
+        let image = image.expect("made");
+        let dir = tempdir().expect("a directory");
+        image.write_layout(&dir.path().join("in"), None).expect("written");
+        let taken = take_text("in", dir.path()).await.expect("read");
+        give_text(&taken, "oci:out:1", dir.path()).await.expect("written");
+        give_text(&taken, "oci-archive:out.tar:1", dir.path()).await.expect("written");
+        for (from, to) in
+            [("oci:out:1", "oci:theirs:1"), ("oci-archive:out.tar:1", "oci-archive:theirs.tar:1")]
+        {
+            if !skopeo(dir.path(), from, to) {
+                return;
+            }
+            let back = take_text(to, dir.path()).await.expect("read");
+            assert_eq!(back.root().digest(), taken.root().digest());
+        }
+        if taken.manifests.len() == 1 {
+            skopeo(dir.path(), "oci:out:1", "docker-archive:docker.tar:app:1");
+            let back = take_text("docker-archive:docker.tar:app:1", dir.path()).await.expect("read");
+            assert_eq!(back.name.as_deref(), Some("app:1"));
+            back.contents().await;
+        }
+    }
 }

@@ -164,7 +164,7 @@ pub(crate) fn canonical_name(name: &str) -> String {
 }
 
 /// The other way: `app:1` for `docker.io/library/app:1`.
-fn familiar_name(name: &str) -> &str {
+pub(crate) fn familiar_name(name: &str) -> &str {
     let short = name.strip_prefix("docker.io/").unwrap_or(name);
     short.strip_prefix("library/").filter(|_| short.len() < name.len()).unwrap_or(short)
 }

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -103,7 +103,7 @@ impl Sink for ArchiveSink {
 }
 
 /// Reserves the space and writes everything that is known already: headers, manifests, the index.
-fn prepare(path: &PathBuf, name: Option<&str>, plan: &Plan) -> Result<Open, SinkError> {
+fn prepare(path: &Path, name: Option<&str>, plan: &Plan) -> Result<Open, SinkError> {
     let io = |error| io_error(&path.display().to_string(), error);
     let folder = parent(path);
     if path.is_dir() {
