@@ -1,4 +1,5 @@
-//! The conformance suite of the OCI distribution specification: every result of it a pass.
+//! The conformance suite of the OCI distribution specification: every result of it a pass. Its program is `conformance`, of
+//! the Go module `github.com/opencontainers/distribution-spec/conformance` after version 1.1.1 of the specification.
 
 use std::process::Command;
 
@@ -21,10 +22,9 @@ fn run(kind: Kind, version: &str, least: u64) {
     let report = String::from_utf8_lossy(&output.stdout);
     let counts = report.split_once("OCI Conformance Result:").map_or("", |(_, rest)| rest);
     let counts: String = counts.lines().skip(1).take(7).map(|line| format!("{line}\n")).collect();
-    eprintln!("{kind:?}, {version}:{counts}");
     let failures: Vec<&str> = report.lines().take_while(|line| !line.starts_with("Configuration")).collect();
     assert!(output.status.success(), "{}\n{counts}", failures.join("\n"));
-    assert!(count(&counts, "Pass") >= least, "{counts}");
+    assert!(count(&counts, "Pass") >= least, "{kind:?}, {version}:\n{counts}");
     assert_eq!(count(&counts, "FAIL") + count(&counts, "Error") + count(&counts, "Skip"), 0, "{counts}");
 }
 
@@ -37,20 +37,20 @@ fn count(counts: &str, label: &str) -> u64 {
 
 #[test]
 fn version_1_1_in_memory() {
-    run(Kind::Memory, "1.1", 840);
+    run(Kind::Memory, "1.1", 860);
 }
 
 #[test]
 fn version_1_1_on_disk() {
-    run(Kind::Fs, "1.1", 840);
+    run(Kind::Fs, "1.1", 860);
 }
 
 #[test]
 fn the_coming_version_in_memory() {
-    run(Kind::Memory, "dev", 840);
+    run(Kind::Memory, "dev", 986);
 }
 
 #[test]
 fn the_coming_version_on_disk() {
-    run(Kind::Fs, "dev", 840);
+    run(Kind::Fs, "dev", 986);
 }

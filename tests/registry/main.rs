@@ -1,7 +1,6 @@
-//! The embedded registry against programs of others, over real sockets. Each is found where `tests/peers/build` puts it; one
-//! that is not there is skipped with a line that says so, and is an error under `IDP_PEERS_STRICT=1`.
-
-#![allow(clippy::print_stderr, reason = "a skipped test says so on the terminal")]
+//! The embedded registry against programs of others, over real sockets. Each is looked for in `bin/` of `$IDP_PEERS_DIR`
+//! (default: `target/peers`), then on the PATH. One that is not there is skipped with a line that says so; under
+//! `IDP_REQUIRE_PEERS=1` that is an error, but for the names in `IDP_PEERS_EXCUSED`.
 
 mod conformance;
 mod interop;

@@ -73,6 +73,16 @@ impl Server {
         digest
     }
 
+    /// Waits until the requests that were answered are as they should be.
+    async fn until(&self, condition: impl Fn(&[Event]) -> bool) {
+        let reached = async {
+            while !condition(&self.events.lock().unwrap_or_else(PoisonError::into_inner)) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), reached).await.expect("the requests are answered");
+    }
+
     /// Opens a session and says where it is.
     async fn begin(&self, repository: &str) -> String {
         let response = self.send(Method::POST, &format!("/v2/{repository}/blobs/uploads/")).await;
@@ -253,6 +263,34 @@ async fn an_upload_goes_on_where_it_broke_off() {
     let digest = Digest::of(b"abcdef");
     let finish = server.request(Method::PUT, &format!("{location}?digest={digest}")).body("ef");
     assert_eq!(finish.send().await.expect("an answer").status(), StatusCode::CREATED);
+}
+
+#[tokio::test]
+async fn a_client_that_vanishes_leaves_an_upload_that_can_go_on() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = FsStore::open(directory.path()).await.expect("a store");
+    let server = Server::with(Arc::new(store), Arc::new(Open), Limits::default()).await;
+    let content = vec![7_u8; 2 * 1024 * 1024];
+    let digest = Digest::of(&content);
+    for (index, sent) in [2, 600_000, 1_100_000, 1_700_000, 2_000_000].into_iter().enumerate() {
+        let location = server.begin("a").await;
+        let mut stream = TcpStream::connect(&server.base["http://".len()..]).await.expect("connected");
+        let head =
+            format!("PATCH {location} HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", content.len());
+        stream.write_all(head.as_bytes()).await.expect("sent");
+        stream.write_all(&content[..sent]).await.expect("sent");
+        drop(stream);
+        server
+            .until(|events| events.iter().filter(|event| event.method == Method::PATCH).count() > index)
+            .await;
+        let status = server.send(Method::GET, &location).await;
+        assert_eq!(header(&status, "range"), format!("0-{}", sent - 1));
+        let finish = server
+            .request(Method::PUT, &format!("{location}?digest={digest}"))
+            .header("content-range", format!("{sent}-{}", content.len() - 1));
+        let response = finish.body(content[sent..].to_vec()).send().await.expect("an answer");
+        assert_eq!(response.status(), StatusCode::CREATED, "{sent}");
+    }
 }
 
 #[tokio::test]
