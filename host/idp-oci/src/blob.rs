@@ -42,6 +42,11 @@ impl Blob {
         Self { descriptor: Descriptor::of(media_type, &bytes), data: Data::Bytes(bytes) }
     }
 
+    /// Bytes at hand whose digest is known already; nothing is hashed again.
+    pub fn from_known(descriptor: Descriptor, bytes: Bytes) -> Self {
+        Self { descriptor, data: Data::Bytes(bytes) }
+    }
+
     /// A region of a file, `descriptor.size` bytes long.
     pub fn from_file(descriptor: Descriptor, file: Arc<File>, offset: u64) -> Self {
         Self { descriptor, data: Data::File { file, offset } }
