@@ -19,6 +19,7 @@ pub mod auth;
 mod blob;
 mod call;
 pub mod challenge;
+mod check;
 pub mod dialect;
 mod download;
 pub mod error;

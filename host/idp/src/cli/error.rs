@@ -185,13 +185,18 @@ fn exit(error: &Error) -> Exit {
             SinkError::NotFound(_) => Exit::NotFound,
             SinkError::Unsupported(_) | SinkError::Corrupt(_) | SinkError::Io { .. } => Exit::Failed,
         },
-        Error::Registry { error, .. } => match error.kind() {
-            Kind::NotFound => Exit::NotFound,
-            Kind::Auth => Exit::Auth,
-            Kind::Transient => Exit::Transient,
-            Kind::Interrupted => Exit::Interrupted,
-            Kind::Other => Exit::Failed,
-        },
+        Error::Registry { error, .. } => of_kind(error.kind()),
+        Error::Pipeline(error) => of_kind(error.kind()),
+    }
+}
+
+fn of_kind(kind: Kind) -> Exit {
+    match kind {
+        Kind::NotFound => Exit::NotFound,
+        Kind::Auth => Exit::Auth,
+        Kind::Transient => Exit::Transient,
+        Kind::Interrupted => Exit::Interrupted,
+        Kind::Other => Exit::Failed,
     }
 }
 

@@ -58,7 +58,9 @@ struct Lines {
 impl<S: Subscriber> Layer<S> for Lines {
     fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
         let target = metadata.target();
-        *metadata.level() <= self.level && (target.starts_with("idp::") || target.starts_with("idp_oci"))
+        // Progress tells about waiting already.
+        let doubled = target == "idp::retry" && self.level < LevelFilter::DEBUG;
+        *metadata.level() <= self.level && !doubled && (target.starts_with("idp::") || target.starts_with("idp_oci"))
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {

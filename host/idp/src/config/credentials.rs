@@ -217,7 +217,7 @@ impl Credentials {
 
     /// Flags, then the environment. A user name from the environment completes a password flag and the other way round, so the
     /// two are read together; what is from a flag wins.
-    fn explicit(&self) -> Result<Option<Found>, CredentialError> {
+    pub fn explicit(&self) -> Result<Option<Found>, CredentialError> {
         let from_env = |variable| self.env.get(variable);
         let Given { username, password, token } = &self.given;
         if password.is_some() || token.is_some() {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use idp_oci::client::ClientError;
 use idp_oci::name::NameError;
+use idp_oci::pipeline::PipelineError;
 use idp_oci::sink::SinkError;
 use idp_oci::source::SourceError;
 
@@ -59,6 +60,9 @@ pub enum Error {
         /// What happened.
         error: ClientError,
     },
+    /// Source or sink, with its name, or an image that is not followed.
+    #[error(transparent)]
+    Pipeline(PipelineError),
     /// A file of ours.
     #[error("{what}: {error}")]
     Io {
