@@ -172,7 +172,7 @@ impl Report {
 fn exit(error: &Error) -> Exit {
     match error {
         Error::Name(_) | Error::Usage(_) | Error::NoRegistry => Exit::Usage,
-        Error::Env(_) | Error::Registries(_) | Error::Store(_) | Error::Provider(_) | Error::Io { .. } => Exit::Failed,
+        Error::Env(_) | Error::Registries(_) | Error::Store(_) | Error::Provider(_) | Error::Dialect(_) | Error::Io { .. } => Exit::Failed,
         Error::PushDisabled(_) | Error::Credential(_) => Exit::Auth,
         Error::Source(error) => match error {
             SourceError::NotFound(_) => Exit::NotFound,

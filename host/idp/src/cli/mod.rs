@@ -128,7 +128,7 @@ impl From<std::io::Error> for Stop {
 pub fn main() -> ExitCode {
     // The child that compiles components has its own rules, and must start fast.
     if std::env::args_os().nth(1).is_some_and(|argument| argument == "__compile") {
-        return crate::provider::compile::main();
+        return crate::provider::compile::main(std::env::args_os().skip(2));
     }
     ExitCode::from(run(std::env::args_os(), Environment::process()).code())
 }

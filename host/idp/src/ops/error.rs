@@ -50,6 +50,9 @@ pub enum Error {
     /// The provider.
     #[error(transparent)]
     Provider(#[from] ProviderError),
+    /// The provider could not be made ready.
+    #[error("{0}")]
+    Dialect(String),
     /// The registry or the way to it.
     #[error("{error}")]
     Registry {

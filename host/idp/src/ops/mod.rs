@@ -8,8 +8,9 @@
 //! | [`push`], [`pull`] | move images and artifacts |
 //! | [`login`] | verify and keep credentials; forget them |
 //! | [`list`] | repositories and tags |
-//! | [`detect`] | which provider serves a registry, and why |
+//! | [`detect`], [`providers`] | which provider serves a registry, and why; which there are |
 //! | [`serve`] | the embedded registry |
+//! | [`transport`] | the providers' requests, over the pipeline's connections |
 //! | [`error`] | how all of these fail |
 
 pub mod context;
@@ -17,10 +18,12 @@ pub mod detect;
 pub mod error;
 pub mod list;
 pub mod login;
+pub mod providers;
 pub mod pull;
 pub mod push;
 pub mod serve;
 pub mod session;
+pub mod transport;
 
 pub use context::{Context, Options};
 pub use error::Error;
