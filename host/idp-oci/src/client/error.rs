@@ -78,6 +78,11 @@ impl Refusal {
     pub fn has_code(&self, code: &str) -> bool {
         self.errors.iter().any(|error| error.code.eq_ignore_ascii_case(code))
     }
+
+    /// The class of the provider's explanation; empty where there is none.
+    pub fn class(&self) -> &str {
+        self.explanation.as_ref().map_or("", |explanation| &explanation.class)
+    }
 }
 
 impl fmt::Display for Refusal {
@@ -197,14 +202,19 @@ impl ClientError {
     /// What a caller may want to do about it.
     pub fn kind(&self) -> Kind {
         match self {
-            Self::Refused(refusal) => match refusal.explanation.as_ref().map(|explanation| &*explanation.class) {
-                Some("no-permission" | "unauthenticated") => Kind::Auth,
-                _ => match refusal.status.as_u16() {
+            // `wit/README.md`, "explanation.class".
+            Self::Refused(refusal) => match refusal.class() {
+                "not-logged-in" | "bad-credentials" | "credentials-expired" | "no-permission"
+                | "policy-blocked" | "read-only" => Kind::Auth,
+                "missing-parent" | "missing-repository" | "missing-reference" => Kind::NotFound,
+                "rate-limited" | "throttled" | "server-error" => Kind::Transient,
+                "" | "unknown" => match refusal.status.as_u16() {
                     401 | 403 => Kind::Auth,
                     404 => Kind::NotFound,
                     _ if retry::is_transient(refusal.status) => Kind::Transient,
                     _ => Kind::Other,
                 },
+                _ => Kind::Other,
             },
             Self::Network { error, .. } if error.is_transient() => Kind::Transient,
             Self::Dialect { error, .. } => match error.kind {
