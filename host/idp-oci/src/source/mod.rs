@@ -18,6 +18,7 @@ use crate::blob::Blob;
 use crate::manifest::{Manifest, ManifestError, Platform};
 
 pub use archive::{ArchiveKind, ArchiveSource};
+pub(crate) use directory::check_component;
 pub use directory::{DIRECTORY_TYPE, DirectorySource, UNPACK, UNPACK_DIGEST, TITLE};
 pub use docker::DockerSource;
 pub use layout::LayoutSource;
