@@ -18,13 +18,15 @@ const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) struct Incoming {
     stream: BodyDataStream,
     patience: Duration,
+    declared: Option<u64>,
     received: u64,
     ended: bool,
 }
 
 impl Incoming {
-    pub(crate) fn new(body: Body, patience: Duration) -> Self {
-        Self { stream: body.into_data_stream(), patience, received: 0, ended: false }
+    /// `declared` is what `Content-Length` promises.
+    pub(crate) fn new(body: Body, patience: Duration, declared: Option<u64>) -> Self {
+        Self { stream: body.into_data_stream(), patience, declared, received: 0, ended: false }
     }
 
     /// How many bytes were read from it.
@@ -44,16 +46,22 @@ impl Incoming {
                 self.received += chunk.len() as u64;
                 Ok(Some(chunk))
             }
-            Some(Err(error)) => {
-                self.ended = true;
-                let message = format!("the body ended before its end: {error}");
-                Err(Error::bad_request("BLOB_UPLOAD_INVALID", message))
+            Some(Err(error)) => Err(self.broke_off(&error.to_string())),
+            // A connection that is cut off can look like the end of its body.
+            None if self.declared.is_some_and(|declared| self.received < declared) => {
+                Err(self.broke_off("Content-Length promised more"))
             }
             None => {
                 self.ended = true;
                 Ok(None)
             }
         }
+    }
+
+    fn broke_off(&mut self, why: &str) -> Error {
+        self.ended = true;
+        let message = format!("the body broke off after {} bytes: {why}", self.received);
+        Error::bad_request("BLOB_UPLOAD_INVALID", message)
     }
 
     /// All of it, if it has at most `limit` bytes; `None` if it has more.

@@ -15,11 +15,11 @@ use crate::digest::{Digest, Hasher};
 use crate::manifest::{Descriptor, Manifest, Shape};
 use crate::media;
 use crate::name::{Repository, Tag, Target};
-use crate::server::Registry;
 use crate::server::blob::{CONTENT_DIGEST, accepted, identify, insert, is_known};
 use crate::server::body::Incoming;
 use crate::server::error::Error;
 use crate::server::page::Query;
+use crate::server::{Registry, length};
 use crate::store::{Referral, StoredManifest};
 
 const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
@@ -76,8 +76,7 @@ async fn read_body(registry: &Registry, parts: &Parts, incoming: &mut Incoming) 
         let message = format!("a manifest has at most {limit} bytes here");
         Error::new(StatusCode::PAYLOAD_TOO_LARGE, "SIZE_INVALID", message)
     };
-    let length = parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if length.is_some_and(|length| length > limit) {
+    if length(&parts.headers).is_some_and(|length| length > limit) {
         return Err(too_large());
     }
     incoming.whole(limit).await?.ok_or_else(too_large)

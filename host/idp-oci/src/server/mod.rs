@@ -18,7 +18,7 @@ use http::header::{
     X_CONTENT_TYPE_OPTIONS,
 };
 use http::request::Parts;
-use http::{Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 
 use crate::manifest::MAX_MANIFEST;
 use crate::server::access::{Access, Action, Need, Refusal};
@@ -238,10 +238,25 @@ fn refuse(method: &Method, misrouted: &Misrouted) -> Error {
     }
 }
 
+fn length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// A request is seen to its end though its client goes away: an upload then stands where its bytes say, and not in the
+/// middle of a write.
 async fn handle(State(registry): State<Registry>, request: Request) -> Response {
+    tokio::spawn(respond(registry, request)).await.unwrap_or_else(|error| {
+        tracing::error!(target: "idp::registry", %error, "a request failed");
+        let message = "the registry failed; its log says why";
+        Error::new(StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN", message).into_response()
+    })
+}
+
+async fn respond(registry: Registry, request: Request) -> Response {
     let started = Instant::now();
     let (parts, body) = request.into_parts();
-    let mut incoming = Incoming::new(body, registry.limits.body_patience);
+    let declared = length(&parts.headers);
+    let mut incoming = Incoming::new(body, registry.limits.body_patience, declared);
     let mut user = None;
     let mut response = match registry.answer(&parts, &mut incoming, &mut user).await {
         Ok(response) => response,
@@ -256,8 +271,7 @@ async fn handle(State(registry): State<Registry>, request: Request) -> Response 
     let headers = response.headers_mut();
     headers.insert(API_VERSION, HeaderValue::from_static("registry/2.0"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    let sent = if parts.method == Method::HEAD { 0 } else { length.unwrap_or(0) };
+    let sent = if parts.method == Method::HEAD { 0 } else { length(headers).unwrap_or(0) };
     let event = Event {
         method: parts.method,
         path: parts.uri.path().to_owned(),

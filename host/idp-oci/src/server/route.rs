@@ -78,10 +78,10 @@ pub(crate) fn route(method: &Method, path: &str) -> Result<Route, Misrouted> {
         "manifests" => {
             let repository = repository(name)?;
             let target = target(last)?;
-            match method {
+            match *method {
                 _ if read => Ok(Route::ReadManifest { repository, target }),
-                &Method::PUT => Ok(Route::PutManifest { repository, target }),
-                &Method::DELETE => Ok(Route::DeleteManifest { repository, target }),
+                Method::PUT => Ok(Route::PutManifest { repository, target }),
+                Method::DELETE => Ok(Route::DeleteManifest { repository, target }),
                 _ => Err(Misrouted::Method("GET, HEAD, PUT, DELETE")),
             }
         }
@@ -94,9 +94,9 @@ pub(crate) fn route(method: &Method, path: &str) -> Result<Route, Misrouted> {
         "blobs" => {
             let repository = repository(name)?;
             let digest = last.parse()?;
-            match method {
+            match *method {
                 _ if read => Ok(Route::ReadBlob { repository, digest }),
-                &Method::DELETE => Ok(Route::DeleteBlob { repository, digest }),
+                Method::DELETE => Ok(Route::DeleteBlob { repository, digest }),
                 _ => Err(Misrouted::Method("GET, HEAD, DELETE")),
             }
         }

@@ -8,12 +8,12 @@ use http::{HeaderMap, StatusCode};
 
 use crate::digest::{Algorithm, Digest};
 use crate::name::Repository;
-use crate::server::Registry;
 use crate::server::access::{Action, Need};
 use crate::server::blob::{CONTENT_DIGEST, insert};
 use crate::server::body::Incoming;
 use crate::server::error::Error;
 use crate::server::page::Query;
+use crate::server::{Registry, length};
 use crate::store::upload::{Upload, UploadError, UploadId};
 
 const UPLOAD_UUID: HeaderName = HeaderName::from_static("docker-upload-uuid");
@@ -208,8 +208,7 @@ fn declared(headers: &HeaderMap) -> Result<Option<(u64, u64)>, Error> {
         let message = "Content-Range of a chunk is first-last, both counted in bytes from 0";
         return Err(Error::bad_request("BLOB_UPLOAD_INVALID", message));
     };
-    let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if length.is_some_and(|length| length != last - first + 1) {
+    if length(headers).is_some_and(|length| length != last - first + 1) {
         let message = "Content-Range and Content-Length of the chunk disagree";
         return Err(Error::bad_request("SIZE_INVALID", message));
     }

@@ -20,6 +20,8 @@ use crate::blob::Blob;
 use crate::digest::Digest;
 use crate::name::{Repository, Tag, Target};
 
+#[cfg(test)]
+mod differential;
 mod disk;
 mod durable;
 pub mod fs;
@@ -164,7 +166,8 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// Takes a blob out of the repository; false where it was not in it.
     async fn delete_blob(&self, repository: &Repository, digest: &Digest) -> Result<bool, StoreError>;
 
-    /// Keeps a manifest, lists it among its subject's referrers, and points the tags at it.
+    /// Keeps a manifest, lists it among its subject's referrers, and points the tags at it. The same bytes always come with
+    /// the same referral, which is read out of them.
     async fn put_manifest(
         &self,
         repository: &Repository,
