@@ -10,8 +10,10 @@ use crate::tools::{cargo, root, run, target, wasm_target};
 const TARGET: &str = "wasm32-wasip2";
 
 /// Directory of the workspace, name of the artifact, name of the component.
-const GUESTS: [(&str, &str, &str); 2] =
-    [("tests/guests/chaos", "chaos.wasm", "chaos.wasm"), ("sdk/template", "idp_provider_odd.wasm", "odd.wasm")];
+const GUESTS: [(&str, &str, &str); 2] = [
+    ("tests/guests/chaos", "chaos.wasm", "chaos.wasm"),
+    ("sdk/template", "idp_provider_odd.wasm", "odd.wasm"),
+];
 
 /// Builds what is stale.
 pub(crate) fn build() -> Result<()> {

@@ -139,11 +139,13 @@ impl Flow {
         credential: Option<&Credential>,
         scopes: &[Scope],
     ) -> Result<Grant> {
-        if let Some(token) = credential.filter(|credential| credential.kind == "bearer").and_then(|c| c.secret("token"))
+        if let Some(token) =
+            credential.filter(|credential| credential.kind == "bearer").and_then(|c| c.secret("token"))
         {
             return Ok(self.grant(token.duplicate(), scopes, credential));
         }
-        let wire: Vec<String> = if self.scopes { scopes.iter().map(Scope::wire).collect() } else { Vec::new() };
+        let wire: Vec<String> =
+            if self.scopes { scopes.iter().map(Scope::wire).collect() } else { Vec::new() };
         let identity = credential.filter(|credential| credential.kind == "identity-token");
         if let Some(identity) = identity.and_then(|credential| credential.secret("token")) {
             let mut request = Request::post(realm)
@@ -229,7 +231,8 @@ impl Flow {
         if bearer.is_none() && challenges.iter().any(|challenge| challenge.is("basic")) {
             return bad_credentials(&credential);
         }
-        let code = bearer.and_then(|challenge| challenge.param("error")).unwrap_or("insufficient_scope").to_owned();
+        let code =
+            bearer.and_then(|challenge| challenge.param("error")).unwrap_or("insufficient_scope").to_owned();
         let who = match credential.username() {
             "" => "this account".to_owned(),
             username => format!("`{username}`"),
@@ -249,8 +252,10 @@ fn captures(request: Request<'_>) -> Request<'_> {
 /// The registry wants credentials and there are none.
 pub fn not_logged_in() -> Error {
     let registry = invocation::registry();
-    Error::unauthenticated(format!("{registry} wants credentials and there are none; run `idp login {registry}`"))
-        .code("not-logged-in")
+    Error::unauthenticated(format!(
+        "{registry} wants credentials and there are none; run `idp login {registry}`"
+    ))
+    .code("not-logged-in")
 }
 
 /// The registry does not accept these credentials.
@@ -272,9 +277,12 @@ fn token_refused(answer: &Response, credential: Option<&Credential>) -> Error {
     let endpoint = crate::link::origin(&answer.url()).to_owned();
     let error = match status {
         401 => credential.map_or_else(not_logged_in, bad_credentials),
-        403 => Error::denied(format!("the token endpoint {endpoint} refused to give a token (403)")).code("token-denied"),
+        403 => Error::denied(format!("the token endpoint {endpoint} refused to give a token (403)"))
+            .code("token-denied"),
         429 => Error::rate_limited(format!("the token endpoint {endpoint} has had too many requests (429)")),
-        408 | 500.. => Error::unavailable(format!("the token endpoint {endpoint} failed with status {status}")),
+        408 | 500.. => {
+            Error::unavailable(format!("the token endpoint {endpoint} failed with status {status}"))
+        }
         _ => Error::other(format!("the token endpoint {endpoint} answered {status} instead of a token"))
             .code("token-refused"),
     };
@@ -284,4 +292,3 @@ fn token_refused(answer: &Response, credential: Option<&Credential>) -> Error {
         None => error,
     }
 }
-
