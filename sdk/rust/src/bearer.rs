@@ -201,16 +201,16 @@ impl Flow {
     }
 
     fn lifetime(&self, answer: &Response) -> u32 {
-        let said = answer.json_scalar("/expires_in").and_then(|text| text.parse::<f64>().ok());
-        let Some(said) = said.filter(|seconds| seconds.is_finite() && *seconds >= 0.0) else {
-            return self.default_lifetime_s.max(MIN_LIFETIME_S);
-        };
+        // Some write a fraction of a second.
+        let seconds = |text: String| text.split('.').next()?.parse::<i64>().ok();
+        let said = answer.json_scalar("/expires_in").and_then(seconds).filter(|seconds| *seconds >= 0);
+        let Some(said) = said else { return self.default_lifetime_s.max(MIN_LIFETIME_S) };
         // A cached answer may be older than it looks; a clock that is wrong must not shorten it to nothing.
         let issued = answer.json_scalar("/issued_at").and_then(|text| time::rfc3339(&text));
         let now = i64::try_from(ambient::unix_time_ms() / 1000).unwrap_or(i64::MAX);
-        let age = issued.map_or(0, |issued| now.saturating_sub(issued)).max(0) as f64;
+        let age = issued.map_or(0, |issued| now.saturating_sub(issued)).max(0);
         let left = if age < said { said - age } else { said };
-        (left.min(f64::from(u32::MAX)) as u32).max(MIN_LIFETIME_S)
+        u32::try_from(left).unwrap_or(u32::MAX).max(MIN_LIFETIME_S)
     }
 
     fn grant(&self, token: crate::Secret, scopes: &[Scope], credential: Option<&Credential>) -> Grant {

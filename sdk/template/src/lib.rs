@@ -12,7 +12,9 @@ impl Auth for Odd {
     fn authorize(scopes: Vec<Scope>) -> Result<Grant> {
         let registry = invocation::registry();
         if invocation::attempt() > 1 {
-            return Err(Error::denied(format!("{registry} refused the token it gave: the account lacks a permission")));
+            return Err(Error::denied(format!(
+                "{registry} refused the token it gave: the account lacks a permission"
+            )));
         }
         let credential = invocation::credential("registry").ok_or_else(bearer::not_logged_in)?;
         let password = credential.secret("password").ok_or_else(bearer::not_logged_in)?;
@@ -30,7 +32,10 @@ impl Auth for Odd {
                 Ok(Grant::bearer(token).scopes(&scopes).expires_in_s(ttl))
             }
             (401, _) => Err(bearer::bad_credentials(&credential).status(401)),
-            (status, _) => Err(Error::unavailable(format!("{registry} answered {status} instead of a token")).status(status)),
+            (status, _) => {
+                Err(Error::unavailable(format!("{registry} answered {status} instead of a token"))
+                    .status(status))
+            }
         }
     }
 
@@ -59,8 +64,10 @@ mod tests {
     /// The same in code, where that reads better.
     #[test]
     fn a_wrong_password_is_said_to_be_one() {
-        let refused = Exchange::get("https://registry.example/oddauth").basic("alice", "wrong").reply(401, "");
-        let host = Host::new("registry.example").manifest(Odd::MANIFEST).basic("alice", "wrong").exchange(refused);
+        let refused =
+            Exchange::get("https://registry.example/oddauth").basic("alice", "wrong").reply(401, "");
+        let host =
+            Host::new("registry.example").manifest(Odd::MANIFEST).basic("alice", "wrong").exchange(refused);
         let error = host.run(|| Odd::authorize(Vec::new())).expect_err("401");
         assert_eq!(error.code, "bad-credentials");
     }
