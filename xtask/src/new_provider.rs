@@ -47,7 +47,10 @@ fn copy(from: &Path, to: &Path, name: &str) -> Result<()> {
         let entry = entry?;
         let file = entry.file_name();
         // What makes the template a workspace of its own stays behind.
-        if ["target", "Cargo.lock", "Cargo.toml", "rust-toolchain.toml"].iter().any(|skipped| file == *skipped) {
+        if ["target", "Cargo.lock", "Cargo.toml", "rust-toolchain.toml"]
+            .iter()
+            .any(|skipped| file == *skipped)
+        {
             continue;
         }
         if entry.file_type()?.is_dir() {

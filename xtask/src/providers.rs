@@ -9,7 +9,9 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::tools::{cargo, is_fresh, mark_fresh, provider_dir, root, run, say, stamp, target, wasm_target, words};
+use crate::tools::{
+    cargo, is_fresh, mark_fresh, provider_dir, root, run, say, stamp, target, wasm_target, words,
+};
 
 const TARGET: &str = "wasm32-unknown-unknown";
 
@@ -74,7 +76,8 @@ fn precompile(names: &[String], release: bool) -> Result<()> {
     let mut stale = Vec::new();
     for name in names {
         let component = out.join(format!("{name}.wasm"));
-        let bytes = fs::read(&component).with_context(|| format!("could not read {}", component.display()))?;
+        let bytes =
+            fs::read(&component).with_context(|| format!("could not read {}", component.display()))?;
         let compiled = out.join(format!("{name}.cwasm"));
         let made_from = stamp(&[&bytes, &engine]);
         if !is_fresh(&compiled, &made_from) {

@@ -34,7 +34,12 @@ pub(crate) fn run(release: bool) -> Result<()> {
 
     let (sent, received) = (tree(&root().join(hello))?, tree(&back)?);
     if sent.is_empty() || sent != received {
-        bail!("{} came back different: sent {:?}, received {:?}", hello.display(), sent.keys(), received.keys());
+        bail!(
+            "{} came back different: sent {:?}, received {:?}",
+            hello.display(),
+            sent.keys(),
+            received.keys()
+        );
     }
     drop(registry);
     say(&format!("\n{} files came back byte for byte. The binary is {}", sent.len(), idp.display()));
@@ -117,6 +122,7 @@ fn tree(directory: &Path) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
         Ok(())
     }
     let mut files = BTreeMap::new();
-    walk(directory, directory, &mut files).with_context(|| format!("could not read {}", directory.display()))?;
+    walk(directory, directory, &mut files)
+        .with_context(|| format!("could not read {}", directory.display()))?;
     Ok(files)
 }

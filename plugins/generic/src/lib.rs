@@ -36,7 +36,10 @@ impl Auth for Generic {
         let mut found = pairs([("kind", kind)]);
         found.extend(grant.extra.into_iter().filter(|(key, _)| key == "account"));
         if kind == "anonymous" && invocation::credential("registry").is_some() {
-            found.extend(pairs([("warning", "the registry lets everybody in, so the credentials were not checked")]));
+            found.extend(pairs([(
+                "warning",
+                "the registry lets everybody in, so the credentials were not checked",
+            )]));
         }
         Ok(found)
     }

@@ -139,11 +139,13 @@ impl Flow {
         credential: Option<&Credential>,
         scopes: &[Scope],
     ) -> Result<Grant> {
-        if let Some(token) = credential.filter(|credential| credential.kind == "bearer").and_then(|c| c.secret("token"))
+        if let Some(token) =
+            credential.filter(|credential| credential.kind == "bearer").and_then(|c| c.secret("token"))
         {
             return Ok(self.grant(token.duplicate(), scopes, credential));
         }
-        let wire: Vec<String> = if self.scopes { scopes.iter().map(Scope::wire).collect() } else { Vec::new() };
+        let wire: Vec<String> =
+            if self.scopes { scopes.iter().map(Scope::wire).collect() } else { Vec::new() };
         let identity = credential.filter(|credential| credential.kind == "identity-token");
         if let Some(identity) = identity.and_then(|credential| credential.secret("token")) {
             let mut request = Request::post(realm)
@@ -199,16 +201,16 @@ impl Flow {
     }
 
     fn lifetime(&self, answer: &Response) -> u32 {
-        let said = answer.json_scalar("/expires_in").and_then(|text| text.parse::<f64>().ok());
-        let Some(said) = said.filter(|seconds| seconds.is_finite() && *seconds >= 0.0) else {
-            return self.default_lifetime_s.max(MIN_LIFETIME_S);
-        };
+        // Some write a fraction of a second.
+        let seconds = |text: String| text.split('.').next()?.parse::<i64>().ok();
+        let said = answer.json_scalar("/expires_in").and_then(seconds).filter(|seconds| *seconds >= 0);
+        let Some(said) = said else { return self.default_lifetime_s.max(MIN_LIFETIME_S) };
         // A cached answer may be older than it looks; a clock that is wrong must not shorten it to nothing.
         let issued = answer.json_scalar("/issued_at").and_then(|text| time::rfc3339(&text));
         let now = i64::try_from(ambient::unix_time_ms() / 1000).unwrap_or(i64::MAX);
-        let age = issued.map_or(0, |issued| now.saturating_sub(issued)).max(0) as f64;
+        let age = issued.map_or(0, |issued| now.saturating_sub(issued)).max(0);
         let left = if age < said { said - age } else { said };
-        (left.min(f64::from(u32::MAX)) as u32).max(MIN_LIFETIME_S)
+        u32::try_from(left).unwrap_or(u32::MAX).max(MIN_LIFETIME_S)
     }
 
     fn grant(&self, token: crate::Secret, scopes: &[Scope], credential: Option<&Credential>) -> Grant {
@@ -229,7 +231,8 @@ impl Flow {
         if bearer.is_none() && challenges.iter().any(|challenge| challenge.is("basic")) {
             return bad_credentials(&credential);
         }
-        let code = bearer.and_then(|challenge| challenge.param("error")).unwrap_or("insufficient_scope").to_owned();
+        let code =
+            bearer.and_then(|challenge| challenge.param("error")).unwrap_or("insufficient_scope").to_owned();
         let who = match credential.username() {
             "" => "this account".to_owned(),
             username => format!("`{username}`"),
@@ -249,8 +252,10 @@ fn captures(request: Request<'_>) -> Request<'_> {
 /// The registry wants credentials and there are none.
 pub fn not_logged_in() -> Error {
     let registry = invocation::registry();
-    Error::unauthenticated(format!("{registry} wants credentials and there are none; run `idp login {registry}`"))
-        .code("not-logged-in")
+    Error::unauthenticated(format!(
+        "{registry} wants credentials and there are none; run `idp login {registry}`"
+    ))
+    .code("not-logged-in")
 }
 
 /// The registry does not accept these credentials.
@@ -272,9 +277,12 @@ fn token_refused(answer: &Response, credential: Option<&Credential>) -> Error {
     let endpoint = crate::link::origin(&answer.url()).to_owned();
     let error = match status {
         401 => credential.map_or_else(not_logged_in, bad_credentials),
-        403 => Error::denied(format!("the token endpoint {endpoint} refused to give a token (403)")).code("token-denied"),
+        403 => Error::denied(format!("the token endpoint {endpoint} refused to give a token (403)"))
+            .code("token-denied"),
         429 => Error::rate_limited(format!("the token endpoint {endpoint} has had too many requests (429)")),
-        408 | 500.. => Error::unavailable(format!("the token endpoint {endpoint} failed with status {status}")),
+        408 | 500.. => {
+            Error::unavailable(format!("the token endpoint {endpoint} failed with status {status}"))
+        }
         _ => Error::other(format!("the token endpoint {endpoint} answered {status} instead of a token"))
             .code("token-refused"),
     };
@@ -284,4 +292,3 @@ fn token_refused(answer: &Response, credential: Option<&Credential>) -> Error {
         None => error,
     }
 }
-

@@ -31,7 +31,10 @@ impl Challenge {
     }
 
     /// A challenge from its parts, for tests.
-    pub fn new<K: Into<String>, V: Into<String>>(scheme: &str, params: impl IntoIterator<Item = (K, V)>) -> Self {
+    pub fn new<K: Into<String>, V: Into<String>>(
+        scheme: &str,
+        params: impl IntoIterator<Item = (K, V)>,
+    ) -> Self {
         Self { scheme: scheme.to_owned(), params: pairs::pairs(params) }
     }
 
@@ -39,7 +42,8 @@ impl Challenge {
     pub fn parse(value: &str) -> Vec<Self> {
         let mut found: Vec<Self> = Vec::new();
         for part in split(value) {
-            let (head, rest) = part.split_once([' ', '\t']).map_or((part, ""), |(head, rest)| (head, rest.trim()));
+            let (head, rest) =
+                part.split_once([' ', '\t']).map_or((part, ""), |(head, rest)| (head, rest.trim()));
             // A comma separates parameters and challenges alike: what has no `=` in its first word opens a challenge.
             let parameter = if head.contains('=') || rest.starts_with('=') {
                 part
@@ -103,17 +107,27 @@ mod tests {
             r#"Bearer realm="https://r/token",service="registry",scope="repository:a/b:pull,push""#,
             &[(
                 "Bearer",
-                &[("realm", "https://r/token"), ("service", "registry"), ("scope", "repository:a/b:pull,push")],
+                &[
+                    ("realm", "https://r/token"),
+                    ("service", "registry"),
+                    ("scope", "repository:a/b:pull,push"),
+                ],
             )],
         );
         check("basic realm=zot", &[("basic", &[("realm", "zot")])]);
         check(
             r#"Bearer realm="x", error="invalid_token", Basic realm="a \"b\", c""#,
-            &[("Bearer", &[("realm", "x"), ("error", "invalid_token")]), ("Basic", &[("realm", "a \"b\", c")])],
+            &[
+                ("Bearer", &[("realm", "x"), ("error", "invalid_token")]),
+                ("Basic", &[("realm", "a \"b\", c")]),
+            ],
         );
         check("Negotiate", &[("Negotiate", &[])]);
         check("Negotiate, Basic realm=\"\"", &[("Negotiate", &[]), ("Basic", &[("realm", "")])]);
-        check(r#"Bearer realm = "spaced" , service=s"#, &[("Bearer", &[("realm", "spaced"), ("service", "s")])]);
+        check(
+            r#"Bearer realm = "spaced" , service=s"#,
+            &[("Bearer", &[("realm", "spaced"), ("service", "s")])],
+        );
         check("", &[]);
         check(r#"realm="no scheme""#, &[]);
         check(r#"Bearer realm="not closed"#, &[("Bearer", &[("realm", "not closed")])]);

@@ -54,7 +54,8 @@ impl Client {
         let first = Request::get(&*url).send()?;
         let offered = challenges(&first);
         // zot answers 200 with a challenge when anonymous reading is allowed; with credentials it is to be answered.
-        let optional = first.is_success() && (offered.is_empty() || invocation::credential("registry").is_none());
+        let optional =
+            first.is_success() && (offered.is_empty() || invocation::credential("registry").is_none());
         if optional {
             return Ok((Grant::anonymous(), first));
         }

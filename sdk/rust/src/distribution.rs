@@ -41,7 +41,8 @@ pub fn catalog_page(
     let (answer, next) = page(client, &[Scope::catalog()], &first, cursor, "list the repositories")?;
     let names = answer.json::<Catalog>()?.repositories.unwrap_or_default();
     let next = if names.is_empty() { None } else { next };
-    let namespace = pairs::get(filter, "namespace").map(|namespace| format!("{}/", namespace.trim_end_matches('/')));
+    let namespace =
+        pairs::get(filter, "namespace").map(|namespace| format!("{}/", namespace.trim_end_matches('/')));
     let wanted = |name: &String| {
         namespace.as_ref().is_none_or(|prefix| name.starts_with(prefix.as_str()))
             && pairs::get(filter, "query").is_none_or(|query| name.contains(query))
@@ -129,14 +130,18 @@ fn too_many(repository: &str) -> Error {
 /// `not-found` when there is none, and what the registry refused.
 pub fn digest_of(client: &Client, repository: &str, reference: &str) -> Result<String> {
     let url = Client::url(&format!("/v2/{repository}/manifests/{reference}"));
-    let answer = client
-        .send(&[Scope::repository(repository, ["pull"])], || Request::head(&*url).header("accept", MANIFESTS))?;
+    let answer = client.send(&[Scope::repository(repository, ["pull"])], || {
+        Request::head(&*url).header("accept", MANIFESTS)
+    })?;
     if !answer.is_success() {
         return Err(refusal::error(&answer, &format!("find {repository}:{reference}")));
     }
     answer.header("docker-content-digest").ok_or_else(|| {
-        Error::unavailable(format!("{} did not say the digest of {repository}:{reference}", invocation::registry()))
-            .code("no-digest")
+        Error::unavailable(format!(
+            "{} did not say the digest of {repository}:{reference}",
+            invocation::registry()
+        ))
+        .code("no-digest")
     })
 }
 

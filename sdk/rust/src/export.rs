@@ -8,8 +8,8 @@ use std::marker::PhantomData;
 
 use crate::__bindings as bindings;
 use crate::contract::{
-    Artifacts, Description, Explanation, Explanations, Identification, Identity, Naming, Pairs, Provider, Removal,
-    Repositories, Repository, RepositoryPage, Result, TagPage, Target, Transport, WireName,
+    Artifacts, Description, Explanation, Explanations, Identification, Identity, Naming, Pairs, Provider,
+    Removal, Repositories, Repository, RepositoryPage, Result, TagPage, Target, Transport, WireName,
 };
 
 /// Exports a provider: `export!(Example, manifest = "provider.toml", interfaces = [auth, naming]);`.
@@ -101,9 +101,9 @@ impl<T: crate::Auth> bindings::auth::exports::idp::registry_provider::auth::Gues
                 Authorization::Anonymous => wit::Authorization::Anonymous,
                 Authorization::Bearer(token) => wit::Authorization::Bearer(token.0),
                 Authorization::Basic(username, password) => wit::Authorization::Basic((username, password.0)),
-                Authorization::Headers(list) => {
-                    wit::Authorization::Headers(list.into_iter().map(|(name, value)| (name, value.0)).collect())
-                }
+                Authorization::Headers(list) => wit::Authorization::Headers(
+                    list.into_iter().map(|(name, value)| (name, value.0)).collect(),
+                ),
             },
             scopes: grant.scopes,
             expires_in_s: grant.expires_in_s,
@@ -127,7 +127,9 @@ impl<T: Transport> bindings::transport::exports::idp::registry_provider::transpo
     }
 }
 
-impl<T: Repositories> bindings::repositories::exports::idp::registry_provider::repositories::Guest for Exported<T> {
+impl<T: Repositories> bindings::repositories::exports::idp::registry_provider::repositories::Guest
+    for Exported<T>
+{
     fn ensure(name: String, options: Pairs) -> Result<Repository> {
         ask(|| T::ensure(name, options))
     }
@@ -151,7 +153,9 @@ impl<T: Artifacts> bindings::artifacts::exports::idp::registry_provider::artifac
     }
 }
 
-impl<T: Explanations> bindings::explanations::exports::idp::registry_provider::explanations::Guest for Exported<T> {
+impl<T: Explanations> bindings::explanations::exports::idp::registry_provider::explanations::Guest
+    for Exported<T>
+{
     fn explain() -> Result<Explanation> {
         ask(T::explain)
     }
@@ -166,14 +170,14 @@ pub(crate) fn manifest_field(manifest: &str, key: &str) -> Option<String> {
     })
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn fields_of_the_manifest() {
-        let manifest = "schema = 1\nname = \"odd\" # comment\ndisplay-name=\"Odd\"\n[[host]]\nversion = \"9\"\n";
+        let manifest =
+            "schema = 1\nname = \"odd\" # comment\ndisplay-name=\"Odd\"\n[[host]]\nversion = \"9\"\n";
         assert_eq!(manifest_field(manifest, "name").as_deref(), Some("odd"));
         assert_eq!(manifest_field(manifest, "display-name").as_deref(), Some("Odd"));
         assert_eq!(manifest_field(manifest, "version"), None);

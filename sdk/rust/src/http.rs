@@ -149,9 +149,9 @@ impl<'a> Request<'a> {
             Anonymous => self,
             Bearer(token) => self.bearer(token),
             Basic(username, password) => self.basic(username, password),
-            Headers(list) => {
-                list.iter().fold(self, |request, (name, value)| request.header_segments(name, [secret(value)]))
-            }
+            Headers(list) => list
+                .iter()
+                .fold(self, |request, (name, value)| request.header_segments(name, [secret(value)])),
         }
     }
 

@@ -70,8 +70,8 @@ mod time;
 pub use challenge::Challenge;
 pub use contract::{
     Artifacts, Auth, Authorization, Description, Error, ErrorKind, Explanation, Explanations, Grant,
-    Identification, Identity, Naming, Pairs, Provider, Removal, Repositories, Repository, RepositoryPage, Result,
-    Reuse, Scope, Tag, TagPage, Target, Transport, WireName,
+    Identification, Identity, Naming, Pairs, Provider, Removal, Repositories, Repository, RepositoryPage,
+    Result, Reuse, Scope, Tag, TagPage, Target, Transport, WireName,
 };
 pub use secret::Secret;
 

@@ -51,15 +51,20 @@ pub fn text(body: &str) -> String {
         return entries.iter().map(one).collect::<Vec<_>>().join("; ");
     }
     let line = body.trim().lines().next().unwrap_or_default().trim();
-    if line.starts_with('<') || line.starts_with('{') { String::new() } else { line.chars().take(200).collect() }
+    if line.starts_with('<') || line.starts_with('{') {
+        String::new()
+    } else {
+        line.chars().take(200).collect()
+    }
 }
 
 /// Whether a body is a page for people: an answer of a proxy, not of a registry.
 pub fn is_html(content_type: Option<&str>, body: &str) -> bool {
     content_type.is_some_and(|value| value.to_ascii_lowercase().starts_with("text/html"))
-        || body.trim_start().get(..5).is_some_and(|start| {
-            start.eq_ignore_ascii_case("<html") || start.eq_ignore_ascii_case("<!doc")
-        })
+        || body
+            .trim_start()
+            .get(..5)
+            .is_some_and(|start| start.eq_ignore_ascii_case("<html") || start.eq_ignore_ascii_case("<!doc"))
 }
 
 /// The contract's error for an answer that refuses. `doing` completes "could not …".
@@ -74,7 +79,8 @@ pub fn error(answer: &Response, doing: &str) -> Error {
         said if said.is_empty() => format!(": {code}"),
         said => format!(": {said}"),
     };
-    let message = format!("could not {doing}: {} answered {status}{said}", crate::link::origin(&answer.url()));
+    let message =
+        format!("could not {doing}: {} answered {status}{said}", crate::link::origin(&answer.url()));
     let error = Error::new(kind(status), message).code(code).status(status);
     match answer.retry_after_s() {
         Some(seconds) => error.retry_after_s(seconds),

@@ -4,7 +4,10 @@ use crate::contract::Scope;
 
 impl Scope {
     /// A repository and verbs: `Scope::repository("team/app", ["pull", "push"])`.
-    pub fn repository<A: Into<String>>(name: impl Into<String>, actions: impl IntoIterator<Item = A>) -> Self {
+    pub fn repository<A: Into<String>>(
+        name: impl Into<String>,
+        actions: impl IntoIterator<Item = A>,
+    ) -> Self {
         Self {
             kind: "repository".to_owned(),
             name: name.into(),
@@ -37,7 +40,8 @@ impl Scope {
 
 /// In words, for messages: `push to team/app`.
 pub fn in_words(scopes: &[Scope]) -> String {
-    let one = |scope: &Scope| match (scope.kind.as_str(), scope.actions.iter().any(|action| action == "push")) {
+    let one = |scope: &Scope| match (scope.kind.as_str(), scope.actions.iter().any(|action| action == "push"))
+    {
         ("registry", _) => "list the registry's repositories".to_owned(),
         (_, true) => format!("push to {}", scope.name),
         (_, false) => format!("{} {}", scope.actions.join("/"), scope.name),

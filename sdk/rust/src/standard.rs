@@ -7,12 +7,20 @@ use crate::{invocation, refusal};
 /// Repository of the request, from its path: what lies between `/v2/` and `/blobs/`, `/manifests/`, `/tags/`, `/referrers/`.
 pub fn repository(path: &str) -> Option<&str> {
     let rest = path.strip_prefix("/v2/")?;
-    let end = ["/blobs/", "/manifests/", "/tags/", "/referrers/"].iter().filter_map(|noun| rest.rfind(noun)).min()?;
+    let end = ["/blobs/", "/manifests/", "/tags/", "/referrers/"]
+        .iter()
+        .filter_map(|noun| rest.rfind(noun))
+        .min()?;
     Some(&rest[..end])
 }
 
 /// An explanation from its parts.
-pub fn explanation(class: &str, title: impl Into<String>, cause: impl Into<String>, fixes: &[&str]) -> Explanation {
+pub fn explanation(
+    class: &str,
+    title: impl Into<String>,
+    cause: impl Into<String>,
+    fixes: &[&str],
+) -> Explanation {
     Explanation {
         class: class.to_owned(),
         title: title.into(),
@@ -40,14 +48,17 @@ fn proxy(answer: &Answer) -> Explanation {
             "something in front of the registry limits the size of a request",
             "raise its limit (nginx: client_max_body_size 0), or push with smaller layers",
         ),
-        502..=504 => ("server-error", "something in front of the registry could not reach it", "try again later"),
+        502..=504 => {
+            ("server-error", "something in front of the registry could not reach it", "try again later")
+        }
         _ => (
             "proxy-interfered",
             "a proxy, a login page or a wrong host answered instead of the registry",
             "check the host name, and that /v2/ is passed on to the registry",
         ),
     };
-    let mut it = explanation(class, format!("A web page came back with status {}", answer.status), cause, &[fix]);
+    let mut it =
+        explanation(class, format!("A web page came back with status {}", answer.status), cause, &[fix]);
     it.retryable = Some(matches!(answer.status, 502..=504));
     it
 }
@@ -63,7 +74,9 @@ fn by_code(answer: &Answer, code: &str, detail: &str) -> Option<Explanation> {
             "there are no credentials for it, or it does not accept them",
             &[&login],
         ),
-        "DENIED" | "FORBIDDEN" if detail.contains("unknown manifest class") || answer.body.contains("manifest class") => {
+        "DENIED" | "FORBIDDEN"
+            if detail.contains("unknown manifest class") || answer.body.contains("manifest class") =>
+        {
             explanation(
                 "policy-blocked",
                 format!("{registry} refuses this kind of artifact"),
@@ -173,7 +186,12 @@ fn by_status(answer: &Answer) -> Option<Explanation> {
             "there are no credentials for it, or it does not accept them",
             &[&format!("run `idp login {registry}`")],
         ),
-        403 => explanation("no-permission", "The registry refused", "the account is known and may not do this", &[]),
+        403 => explanation(
+            "no-permission",
+            "The registry refused",
+            "the account is known and may not do this",
+            &[],
+        ),
         404 if answer.body.trim_start().starts_with("404 page not found") => explanation(
             "unsupported",
             "The registry does not know this address",
@@ -212,7 +230,12 @@ fn by_status(answer: &Answer) -> Option<Explanation> {
         ),
         429 => too_many(answer),
         500..=599 => {
-            let mut it = explanation("server-error", "The registry failed", refusal::text(&answer.body), &["try again later"]);
+            let mut it = explanation(
+                "server-error",
+                "The registry failed",
+                refusal::text(&answer.body),
+                &["try again later"],
+            );
             it.retryable = Some(true);
             it
         }
@@ -221,7 +244,8 @@ fn by_status(answer: &Answer) -> Option<Explanation> {
 }
 
 fn too_many(answer: &Answer) -> Explanation {
-    let wait = answer.header("retry-after").map_or_else(String::new, |wait| format!("; it says to wait {wait}"));
+    let wait =
+        answer.header("retry-after").map_or_else(String::new, |wait| format!("; it says to wait {wait}"));
     let mut it = explanation(
         "rate-limited",
         "The registry has had too many requests",
@@ -264,7 +288,11 @@ mod tests {
             ("GET", 503, String::new(), Some("server-error")),
             ("GET", 418, String::new(), None),
         ] {
-            assert_eq!(class(method, "https://r/v2/a/b/manifests/x", status, &body).as_deref(), expected, "{status} {body}");
+            assert_eq!(
+                class(method, "https://r/v2/a/b/manifests/x", status, &body).as_deref(),
+                expected,
+                "{status} {body}"
+            );
         }
     }
 

@@ -70,7 +70,9 @@ pub(crate) fn send(request: &Request<'_>) -> Result<Response> {
     wit::http::send(&wit::http::Request {
         method: request.method.clone(),
         url: request.url.clone(),
-        headers: headers.map(|(name, value)| wit::http::Header { name: name.clone(), value: lower(value) }).collect(),
+        headers: headers
+            .map(|(name, value)| wit::http::Header { name: name.clone(), value: lower(value) })
+            .collect(),
         body,
         captures: request
             .captures

@@ -7,8 +7,8 @@ use serde_json::{Map, json};
 
 use super::Value;
 use crate::contract::{
-    Artifacts, Auth, Authorization, Error, Explanations, Grant, Identity, Naming, Pairs, Provider, Repositories,
-    Repository, Result, Scope, Target, Transport,
+    Artifacts, Auth, Authorization, Error, Explanations, Grant, Identity, Naming, Pairs, Provider,
+    Repositories, Repository, Result, Scope, Target, Transport,
 };
 
 /// A provider that can be asked by name; written by [`export!`](crate::export).
@@ -33,7 +33,11 @@ impl Arguments {
     }
 
     fn number(&self, name: &str, default: u32) -> u32 {
-        self.0.get(name).and_then(Value::as_u64).and_then(|number| u32::try_from(number).ok()).unwrap_or(default)
+        self.0
+            .get(name)
+            .and_then(Value::as_u64)
+            .and_then(|number| u32::try_from(number).ok())
+            .unwrap_or(default)
     }
 
     fn scopes(&self) -> Vec<Scope> {
@@ -42,7 +46,9 @@ impl Arguments {
     }
 
     fn target(&self) -> Result<Target> {
-        let Some(target) = self.0.get("target") else { return Err(Error::invalid("the case has no `target`")) };
+        let Some(target) = self.0.get("target") else {
+            return Err(Error::invalid("the case has no `target`"));
+        };
         let field = |name: &str| target.get(name).and_then(Value::as_str).map(str::to_owned);
         match (field("tag"), field("digest"), target.as_str()) {
             (Some(tag), ..) => Ok(Target::Tag(tag)),
@@ -134,11 +140,16 @@ fn repository(it: &Repository) -> Value {
 pub fn repositories<T: Repositories>(question: &str, arguments: &Arguments) -> Option<Result<Value>> {
     let name = || arguments.text("name").unwrap_or_default();
     match question {
-        "repositories.ensure" => Some(T::ensure(name(), arguments.pairs("options")).map(|it| repository(&it))),
+        "repositories.ensure" => {
+            Some(T::ensure(name(), arguments.pairs("options")).map(|it| repository(&it)))
+        }
         "repositories.info" => Some(T::info(name()).map(|it| repository(&it))),
         "repositories.list-page" => {
-            let page =
-                T::list_page(arguments.pairs("filter"), arguments.number("limit", 100), arguments.text("cursor"));
+            let page = T::list_page(
+                arguments.pairs("filter"),
+                arguments.number("limit", 100),
+                arguments.text("cursor"),
+            );
             Some(page.map(|it| {
                 json!({ "items": it.items.iter().map(repository).collect::<Vec<_>>(), "next": it.next,
                     "extra": table(&it.extra) })

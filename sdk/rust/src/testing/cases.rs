@@ -19,8 +19,8 @@
 //! authorization = { bearer = "T" }
 //! ```
 //!
-//! Tables of the expectation may leave keys out; lists and values must be equal; a string that starts and ends with `…` must be
-//! contained. `idp provider test` runs the same files against the component.
+//! Tables of the expectation may leave keys out, and `absent = ["next"]` names keys that the answer must not have; lists and values
+//! must be equal; `…` in a string stands for any text. `idp provider test` runs the same files against the component.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -44,6 +44,8 @@ struct Case {
     exchange: Vec<Exchange>,
     answer: Option<Value>,
     error: Option<Value>,
+    #[serde(default)]
+    absent: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -115,10 +117,16 @@ pub fn one<P: Answers>(text: &str) -> Result<(), String> {
     let answer = host.try_run(|| P::answer(&case.question, &arguments));
     let answer = answer?.ok_or_else(|| format!("the provider does not export `{}`", case.question))?;
     match (answer, case.answer, case.error) {
-        (Ok(given), Some(expected), None) => difference("answer", &expected, &given),
+        (Ok(given), Some(expected), None) => difference("answer", &expected, &given).or_else(|| {
+            let there =
+                case.absent.iter().find(|key| given.get(key.as_str()).is_some_and(|value| !value.is_null()));
+            there.map(|key| format!("answer.{key}: expected nothing, and it was {}", given[key.as_str()]))
+        }),
         (Err(given), None, Some(expected)) => difference("error", &expected, &ask::error(&given)),
         (Ok(given), None, Some(_)) => Some(format!("an error was expected, and it answered {given}")),
-        (Err(given), Some(_), None) => Some(format!("an answer was expected, and it failed: {}", ask::error(&given))),
+        (Err(given), Some(_), None) => {
+            Some(format!("an answer was expected, and it failed: {}", ask::error(&given)))
+        }
         _ => Some("a case has either [answer] or [error]".to_owned()),
     }
     .map_or(Ok(()), Err)
@@ -167,7 +175,9 @@ fn difference(path: &str, expected: &Value, given: &Value) -> Option<String> {
         }),
         (Value::Array(expected), Value::Array(given)) if expected.len() == given.len() => {
             let mut both = expected.iter().zip(given).enumerate();
-            both.find_map(|(index, (expected, given))| difference(&format!("{path}[{index}]"), expected, given))
+            both.find_map(|(index, (expected, given))| {
+                difference(&format!("{path}[{index}]"), expected, given)
+            })
         }
         (Value::String(expected), Value::String(given)) if contains(expected, given) => None,
         (expected, given) if expected == given => None,
@@ -175,8 +185,20 @@ fn difference(path: &str, expected: &Value, given: &Value) -> Option<String> {
     }
 }
 
+/// `…` stands for any text.
 fn contains(expected: &str, given: &str) -> bool {
-    expected.strip_prefix('…').and_then(|rest| rest.strip_suffix('…')).is_some_and(|part| given.contains(part))
+    let pieces: Vec<&str> = expected.split('…').collect();
+    let [first, middle @ .., last] = pieces.as_slice() else { return expected == given };
+    let Some(mut rest) = given.strip_prefix(first).and_then(|rest| rest.strip_suffix(last)) else {
+        return false;
+    };
+    middle.iter().all(|piece| match rest.split_once(piece) {
+        Some((_, after)) => {
+            rest = after;
+            true
+        }
+        None => false,
+    })
 }
 
 #[cfg(test)]
@@ -192,5 +214,22 @@ mod tests {
         assert!(difference("", &json!({ "a": [1] }), &given).is_some());
         assert!(difference("", &json!({ "a": [1, { "b": "cause" }] }), &given).is_some());
         assert!(difference("", &json!({ "c": "x" }), &given).is_some());
+    }
+
+    #[test]
+    fn an_ellipsis_stands_for_any_text() {
+        for (expected, given, same) in [
+            ("…b…", "abc", true),
+            ("a…", "abc", true),
+            ("…c", "abcc", true),
+            ("a…c", "abc", true),
+            ("…a…c…", "xaxcx", true),
+            ("…c…a…", "abc", false),
+            ("b…", "abc", false),
+            ("…b", "abc", false),
+            ("abc", "abcd", false),
+        ] {
+            assert_eq!(contains(expected, given), same, "{expected} {given}");
+        }
     }
 }

@@ -45,7 +45,8 @@ impl Exchange {
     /// `Authorization: Basic` the request must have.
     #[must_use]
     pub fn basic(self, username: &str, password: &str) -> Self {
-        let pair = super::value::encode(format!("{username}:{password}").as_bytes(), "base64").unwrap_or_default();
+        let pair =
+            super::value::encode(format!("{username}:{password}").as_bytes(), "base64").unwrap_or_default();
         self.header("authorization", &format!("Basic {}", String::from_utf8_lossy(&pair)))
     }
 
@@ -94,6 +95,7 @@ impl Exchange {
         if !authorization && sent("authorization").is_some() {
             return Some(format!("`{request}` carried credentials and was expected without"));
         }
-        (self.body != body).then(|| format!("`{request}`: expected the body {:?}, and it had {body:?}", self.body))
+        (self.body != body)
+            .then(|| format!("`{request}`: expected the body {:?}, and it had {body:?}", self.body))
     }
 }

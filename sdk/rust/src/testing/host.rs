@@ -144,7 +144,13 @@ impl Host {
 
     /// Credentials of a slot: kind, public and secret parts.
     #[must_use]
-    pub fn credential(mut self, slot: &str, kind: &str, public: &[(&str, &str)], secret: &[(&str, &str)]) -> Self {
+    pub fn credential(
+        mut self,
+        slot: &str,
+        kind: &str,
+        public: &[(&str, &str)],
+        secret: &[(&str, &str)],
+    ) -> Self {
         let mut public = crate::pairs::pairs(public.iter().copied());
         if crate::pairs::get(&public, "source").is_none() {
             public.push(("source".to_owned(), "the test".to_owned()));
@@ -196,9 +202,11 @@ impl Host {
         let host = CURRENT.with_borrow_mut(Option::take).expect("set above, and nothing else takes it");
         drop(clear);
         let mut failures = host.failures;
-        failures.extend(host.exchanges[host.sent.min(host.exchanges.len())..].iter().map(|unused| {
-            format!("`{}` was expected and never sent", unused.request)
-        }));
+        failures.extend(
+            host.exchanges[host.sent.min(host.exchanges.len())..]
+                .iter()
+                .map(|unused| format!("`{}` was expected and never sent", unused.request)),
+        );
         if failures.is_empty() { Ok(answer) } else { Err(failures.join("\n")) }
     }
 
@@ -215,7 +223,8 @@ impl Host {
     pub(crate) fn known(&self) -> Known {
         let registry = format!("{}://{}", self.scheme, self.registry);
         let realms = self.challenges.iter().filter(|challenge| challenge.is("bearer"));
-        let realms = realms.filter_map(|challenge| challenge.realm_url(&registry)).chain(self.learned.iter().cloned());
+        let realms =
+            realms.filter_map(|challenge| challenge.realm_url(&registry)).chain(self.learned.iter().cloned());
         Known { realms: realms.collect(), registry }
     }
 

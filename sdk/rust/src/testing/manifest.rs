@@ -93,11 +93,15 @@ pub(crate) struct Known {
 }
 
 impl Known {
-    /// Whether an origin of the manifest covers an origin of a URL. `*` and `{name}` are one label.
-    fn covers(&self, pattern: &str, origin: &str) -> bool {
+    /// Whether an origin of the manifest covers a URL: a realm is the very URL of a challenge; `*` and `{name}` are one label.
+    fn covers(&self, pattern: &str, url: &str) -> bool {
+        let origin = link::origin(url);
         match pattern {
             "registry" => origin == self.registry,
-            "realm" => self.realms.iter().any(|realm| link::origin(realm) == origin),
+            "realm" => self
+                .realms
+                .iter()
+                .any(|realm| link::origin(realm) == origin && link::path(realm) == link::path(url)),
             pattern => {
                 let (mut wanted, mut given) = (pattern.split('.'), origin.split('.'));
                 loop {
@@ -128,20 +132,20 @@ impl Manifest {
     /// Whether a request is granted.
     pub(crate) fn grants(&self, known: &Known, method: &str, url: &str) -> bool {
         self.egress.iter().any(|egress| {
-            known.covers(&egress.origin, link::origin(url))
-                && egress.methods.iter().any(|granted| granted == method || (granted == "GET" && method == "HEAD"))
-                && (egress.paths.is_empty() || egress.paths.iter().any(|path| link::path(url).starts_with(path.as_str())))
+            known.covers(&egress.origin, url)
+                && egress
+                    .methods
+                    .iter()
+                    .any(|granted| granted == method || (granted == "GET" && method == "HEAD"))
+                && (egress.paths.is_empty()
+                    || egress.paths.iter().any(|path| link::path(url).starts_with(path.as_str())))
         })
     }
 
     /// Whether a URL is a token endpoint.
     pub(crate) fn token_endpoint(&self, known: &Known, url: &str) -> bool {
         self.token_endpoint.iter().any(|endpoint| {
-            if endpoint.origin == "realm" {
-                let same = |realm: &String| link::origin(realm) == link::origin(url) && link::path(realm) == link::path(url);
-                return known.realms.iter().any(same);
-            }
-            known.covers(&endpoint.origin, link::origin(url))
+            known.covers(&endpoint.origin, url)
                 && endpoint.path.as_deref().is_none_or(|path| path == "*" || path == link::path(url))
         })
     }
@@ -178,18 +182,20 @@ mod tests {
 
     #[test]
     fn origins() {
-        let known = Known { registry: "http://r:5000".to_owned(), realms: vec!["https://auth.r/token".to_owned()] };
-        for (pattern, origin, expected) in [
+        let known =
+            Known { registry: "http://r:5000".to_owned(), realms: vec!["https://auth.r/token".to_owned()] };
+        for (pattern, url, expected) in [
             ("registry", "http://r:5000", true),
             ("registry", "https://r:5000", false),
-            ("realm", "https://auth.r", true),
+            ("realm", "https://auth.r/token?scope=x", true),
+            ("realm", "https://auth.r/other", false),
             ("https://*.example.com", "https://api.example.com", true),
             ("https://*.example.com", "http://api.example.com", false),
             ("https://*.example.com", "https://a.b.example.com", false),
             ("https://api.{region}.example.com", "https://api.eu.example.com", true),
             ("https://api.example.com", "https://api.example.com.evil", false),
         ] {
-            assert_eq!(known.covers(pattern, origin), expected, "{pattern} {origin}");
+            assert_eq!(known.covers(pattern, url), expected, "{pattern} {url}");
         }
     }
 }

@@ -28,3 +28,6 @@ pub use ask::{Answers, Arguments};
 pub use exchange::Exchange;
 pub use host::Host;
 pub use serde_json::Value;
+
+#[cfg(test)]
+mod tests;

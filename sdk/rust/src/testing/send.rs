@@ -10,8 +10,17 @@ use crate::http::{Body, Capture, Request};
 use crate::{Challenge, link};
 
 /// Headers that only the host sets.
-const RESERVED: [&str; 9] =
-    ["host", "cookie", "content-length", "connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"];
+const RESERVED: [&str; 9] = [
+    "host",
+    "cookie",
+    "content-length",
+    "connection",
+    "keep-alive",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
 
 /// Headers that stay readable on a sealed answer; `ratelimit-`, `x-ratelimit-` and `docker-` are prefixes.
 const HARMLESS: [&str; 8] = [
@@ -58,7 +67,15 @@ impl Response {
         let values = self.headers.iter().filter(|(key, _)| key.eq_ignore_ascii_case(name));
         let sealed = self.sealed && lower == "location";
         values
-            .map(|(_, value)| if sealed { value.split('?').next().unwrap_or_default().to_owned() } else { value.clone() })
+            .map(
+                |(_, value)| {
+                    if sealed {
+                        value.split('?').next().unwrap_or_default().to_owned()
+                    } else {
+                        value.clone()
+                    }
+                },
+            )
             .collect()
     }
 
@@ -107,7 +124,11 @@ pub(crate) fn send(request: &Request<'_>) -> Result<Response> {
     let origin = link::origin(&request.url).to_owned();
     Host::with(|host| {
         let known = host.known();
-        if host.manifest.as_ref().is_some_and(|manifest| !manifest.grants(&known, &request.method, &request.url)) {
+        if host
+            .manifest
+            .as_ref()
+            .is_some_and(|manifest| !manifest.grants(&known, &request.method, &request.url))
+        {
             return Err(refused("origin", format!("{} {} is not granted", request.method, request.url)));
         }
         let mut rendered: Vec<&Secret> = Vec::new();
@@ -137,7 +158,11 @@ pub(crate) fn send(request: &Request<'_>) -> Result<Response> {
                 for (name, value) in fields {
                     let (bytes, secrets) = render(value);
                     rendered.extend(secrets);
-                    encoded.push(format!("{}={}", link::percent(name), link::percent(&String::from_utf8_lossy(&bytes))));
+                    encoded.push(format!(
+                        "{}={}",
+                        link::percent(name),
+                        link::percent(&String::from_utf8_lossy(&bytes))
+                    ));
                 }
                 encoded.join("&")
             }
@@ -164,23 +189,31 @@ pub(crate) fn send(request: &Request<'_>) -> Result<Response> {
         let sealed = rendered.iter().any(|secret| secret.0.long_lived)
             || host.manifest.as_ref().is_some_and(|manifest| manifest.token_endpoint(&known, &request.url));
         if origin == known.registry {
-            let values = exchange.reply_headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("www-authenticate"));
-            let challenges = values.flat_map(|(_, value)| Challenge::parse(value)).filter(|one| one.is("bearer"));
+            let values = exchange
+                .reply_headers
+                .iter()
+                .filter(|(name, _)| name.eq_ignore_ascii_case("www-authenticate"));
+            let challenges =
+                values.flat_map(|(_, value)| Challenge::parse(value)).filter(|one| one.is("bearer"));
             host.learned.extend(challenges.filter_map(|challenge| challenge.realm_url(&known.registry)));
         }
         let audience: Audience = [origin, known.registry.clone()].into_iter().collect();
         let captured = capture(&request.captures, &exchange, &audience);
         let blank = |text: &str| {
             let secrets = rendered.iter().copied().chain(captured.values());
-            secrets.flat_map(|secret| value::forms(&secret.0.bytes)).fold(text.to_owned(), |text, form| {
-                text.replace(&form, "***")
-            })
+            secrets
+                .flat_map(|secret| value::forms(&secret.0.bytes))
+                .fold(text.to_owned(), |text, form| text.replace(&form, "***"))
         };
         let open = host.manifest.as_ref().is_some_and(|manifest| manifest.public(&known, &request.url, "*"));
         Ok(Response {
             status: exchange.status,
             url: request.url.clone(),
-            headers: exchange.reply_headers.iter().map(|(name, value)| (name.clone(), blank(value))).collect(),
+            headers: exchange
+                .reply_headers
+                .iter()
+                .map(|(name, value)| (name.clone(), blank(value)))
+                .collect(),
             body: blank(&exchange.reply).into_bytes(),
             captured,
             sealed,

@@ -65,7 +65,7 @@ pub(crate) fn encode(bytes: &[u8], encoding: &str) -> Result<Vec<u8>> {
         "percent" => crate::link::percent(&String::from_utf8_lossy(bytes)).into_bytes(),
         "json-string" => {
             let quoted = serde_json::Value::from(String::from_utf8_lossy(bytes)).to_string();
-            quoted[1..quoted.len() - 1].as_bytes().to_vec()
+            quoted.as_bytes()[1..quoted.len() - 1].to_vec()
         }
         _ => return Err(unknown("encoding", encoding)),
     })
@@ -107,7 +107,8 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 /// Every form in which a secret could come back.
 pub(crate) fn forms(bytes: &[u8]) -> Vec<String> {
     let plain = String::from_utf8_lossy(bytes).into_owned();
-    let mut forms = vec![crate::link::percent(&plain), STANDARD.encode(bytes), STANDARD_NO_PAD.encode(bytes), hex(bytes)];
+    let mut forms =
+        vec![crate::link::percent(&plain), STANDARD.encode(bytes), STANDARD_NO_PAD.encode(bytes), hex(bytes)];
     forms.push(plain);
     forms.retain(|form| form.len() >= 4);
     forms
