@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use idp_oci::blob::Blob;
 use idp_oci::digest::Digest;
 use idp_oci::manifest::Platform;
 use idp_oci::name::{Reference, Tag};
@@ -126,7 +127,7 @@ async fn rehearse(
     destination: &Reference,
     name: String,
 ) -> Result<Pushed, Error> {
-    let (sender, mut receiver) = tokio::sync::mpsc::channel(4);
+    let (sender, mut receiver) = tokio::sync::mpsc::channel::<Blob>(4);
     let drain = async {
         let mut blobs = BTreeMap::new();
         while let Some(blob) = receiver.recv().await {

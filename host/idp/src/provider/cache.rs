@@ -122,7 +122,7 @@ impl Cache {
         let text = |error: io::Error| format!("{}: {error}", self.key_file.display());
         if let Some(mut file) = open_mine(&self.key_file)? {
             let mut bytes = Vec::new();
-            file.by_ref().take(33).read_to_end(&mut bytes).map_err(text)?;
+            io::Read::by_ref(&mut file).take(33).read_to_end(&mut bytes).map_err(text)?;
             if bytes.len() == 32 {
                 return Ok(Some(hmac::Key::new(hmac::HMAC_SHA256, &bytes)));
             }

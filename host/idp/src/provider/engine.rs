@@ -46,9 +46,6 @@ fn config(backend: Backend, compiler: bool) -> wasmtime::Result<Config> {
         .wasm_component_model(true)
         .concurrency_support(false)
         .wasm_relaxed_simd(false)
-        .cranelift_nan_canonicalization(true)
-        .cranelift_opt_level(OptLevel::Speed)
-        .parallel_compilation(compiler)
         // Small reservations, so that it works under an address-space limit and in small containers.
         .memory_reservation(MEMORY_MAX as u64)
         .memory_reservation_for_growth(0)
@@ -58,6 +55,12 @@ fn config(backend: Backend, compiler: bool) -> wasmtime::Result<Config> {
         .async_stack_size(2 * 1024 * 1024)
         .wasm_backtrace_max_frames(NonZeroUsize::new(20))
         .module_version(ModuleVersionStrategy::Custom(format!("{WASMTIME}+idp{ABI}")))?;
+    if compiler {
+        config
+            .cranelift_nan_canonicalization(true)
+            .cranelift_opt_level(OptLevel::Speed)
+            .parallel_compilation(true);
+    }
     if cfg!(unix) {
         config.native_unwind_info(false);
     }
