@@ -21,6 +21,7 @@ pub struct Connect {
     #[arg(long, short, value_name = "REGISTRY")]
     pub registry: Option<String>,
     #[command(flatten)]
+    /// Who one is.
     pub identity: Identity,
     /// Allow plain HTTP and certificates that do not verify [env: IDPBUILDER_REGISTRY_INSECURE]
     #[arg(long)]
