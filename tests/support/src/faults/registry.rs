@@ -40,7 +40,8 @@ pub struct Registry {
     pub tags: BTreeMap<(String, String), String>,
     /// Open uploads.
     pub sessions: HashMap<String, Vec<u8>>,
-    opened: usize,
+    /// How many were opened.
+    pub opened: usize,
 }
 
 impl Registry {

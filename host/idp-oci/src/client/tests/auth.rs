@@ -137,7 +137,7 @@ async fn answers_of_token_services() {
         let server = Server::script(vec![
             on("HEAD", "/blobs/", Fault::Reply(Reply::status(401).header("www-authenticate", challenge))),
             on("GET", "/token", Fault::Reply(Reply::status(200).body(body.to_owned()))),
-            on("HEAD", "/blobs/", Fault::Reply(Reply::status(200))).times(usize::from(good)),
+            on("HEAD", "/blobs/", Fault::Reply(Reply::status(200).body("one"))).times(usize::from(good)),
         ])
         .await;
         let (client, _) = client_with(&server, user("right"), options());
@@ -153,7 +153,7 @@ async fn an_identity_token_falls_back_to_get() {
         on("HEAD", "/blobs/", Fault::Reply(Reply::status(401).header("www-authenticate", r#"Bearer realm="/token""#))),
         on("POST", "/token", Fault::Reply(Reply::status(404))),
         on("GET", "/token", Fault::Reply(Reply::status(200).body(r#"{"token":"t"}"#))),
-        on("HEAD", "/blobs/", Fault::Reply(Reply::status(200))),
+        on("HEAD", "/blobs/", Fault::Reply(Reply::status(200).body("one"))),
     ])
     .await;
     let (client, _) = client_with(&server, Credential::IdentityToken(Secret::new("refresh")), options());

@@ -33,7 +33,7 @@ async fn redirects_are_followed_and_end() {
         server.verify();
     }
     let server = Server::script(vec![
-        on("GET", "/start", redirect(302, "/loop")),
+        on("GET", "/start", redirect(302, "/loop")).always(),
         on("GET", "/loop", redirect(302, "/start?again")).always(),
     ])
     .await;
@@ -94,6 +94,7 @@ async fn retries_are_counted() {
 #[tokio::test]
 async fn it_goes_well_in_the_end() {
     let server = Server::start(Registry::default()).await;
+    server.registry(|registry| registry.add_blob("team/app", "{}"));
     server.rule(on("PUT", "/manifests/", Fault::Reply(Reply::status(502))).times(2));
     server.rule(on("PUT", "/manifests/", Fault::Drop));
     client(&server).put_manifest(&repository(), &tag(), &super::manifests::image(&[])).await.expect("written");
