@@ -84,12 +84,13 @@ impl Daemon {
 
     /// Parses an address as `DOCKER_HOST` holds it.
     pub(crate) fn parse(text: &str, tls: bool) -> Result<Self, DaemonError> {
-        let refuse = |why: &str| Err(DaemonError::Endpoint(format!("the Docker daemon's address `{text}` {why}")));
+        let refuse =
+            |why: &str| Err(DaemonError::Endpoint(format!("the Docker daemon's address `{text}` {why}")));
         match text.split_once("://") {
             Some(("unix", path)) if path.starts_with('/') => Ok(Self::Unix(path.into())),
-            Some(("tcp" | "http", _)) if tls => {
-                refuse("is to be used with TLS, which is not supported: save the image to a file, or use the socket")
-            }
+            Some(("tcp" | "http", _)) if tls => refuse(
+                "is to be used with TLS, which is not supported: save the image to a file, or use the socket",
+            ),
             Some(("tcp" | "http", rest)) => {
                 let rest = rest.trim_end_matches('/');
                 match rest.rsplit_once(':') {

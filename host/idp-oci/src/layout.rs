@@ -57,7 +57,7 @@ pub(crate) struct Resolved {
     pub(crate) manifests: Vec<Manifest>,
     /// The blobs they need, each once; foreign layers left out.
     pub(crate) blobs: Vec<Descriptor>,
-    /// What the layout calls it.
+    /// What the layout calls it, where that is more than a tag.
     pub(crate) name: Option<String>,
 }
 
@@ -75,13 +75,17 @@ pub(crate) fn resolve(
         return Err(SourceError::Invalid(format!("{what}: {INDEX} is not an image index")));
     };
     let entry = choose(entries, selection, what)?;
-    let mut walk = Walk { contents, what, seen: HashSet::new(), blobs: Vec::new(), manifests: Vec::new(), bytes: 0 };
+    let mut walk =
+        Walk { contents, what, seen: HashSet::new(), blobs: Vec::new(), manifests: Vec::new(), bytes: 0 };
     let root = match &selection.platform {
         Some(platform) => walk.find_platform(entry, platform)?,
         None => entry.clone(),
     };
     walk.visit(&root, 1)?;
-    let name = entry.annotations.get(IMAGE_NAME).or_else(|| entry.annotations.get(REF_NAME)).cloned();
+    // Some tools write the full name where the tag belongs; a tag alone names no repository.
+    let name = entry.annotations.get(IMAGE_NAME).map(String::as_str);
+    let full = entry.annotations.get(REF_NAME).filter(|name| name.contains(['/', ':']));
+    let name = name.or(full.map(String::as_str)).map(|name| familiar_name(name).to_owned());
     Ok(Resolved { manifests: walk.manifests, blobs: walk.blobs, name })
 }
 
@@ -159,6 +163,12 @@ pub(crate) fn canonical_name(name: &str) -> String {
     }
 }
 
+/// The other way: `app:1` for `docker.io/library/app:1`.
+pub(crate) fn familiar_name(name: &str) -> &str {
+    let short = name.strip_prefix("docker.io/").unwrap_or(name);
+    short.strip_prefix("library/").filter(|_| short.len() < name.len()).unwrap_or(short)
+}
+
 /// True when `found` is what `wanted` asks for; a variant counts only where one is asked for.
 pub(crate) fn platform_fits(wanted: &Platform, found: &Platform) -> bool {
     wanted.os() == found.os()
@@ -201,12 +211,14 @@ impl Walk<'_> {
             )));
         }
         if descriptor.digest.algorithm() != Algorithm::Sha256 {
-            return Err(SourceError::Invalid(format!("{} is not named by sha256, which a push needs", what())));
+            return Err(SourceError::Invalid(format!(
+                "{} is not named by sha256, which a push needs",
+                what()
+            )));
         }
         self.check(descriptor)?;
         let blob = self.contents.open(descriptor)?;
-        let bytes =
-            blob.read_whole(MAX_MANIFEST).map_err(|error| SourceError::Io { what: what(), error })?;
+        let bytes = blob.read_whole(MAX_MANIFEST).map_err(|error| SourceError::Io { what: what(), error })?;
         let mut hasher = Hasher::new(descriptor.digest.algorithm());
         hasher.update(&bytes);
         let found = hasher.finish();
@@ -322,5 +334,51 @@ impl Walk<'_> {
         let what = || format!("{}: config {}", self.what, config.digest);
         let bytes = self.contents.open(&config)?.read_whole(MAX_MANIFEST);
         Ok(platform_of_config(&bytes.map_err(|error| SourceError::Io { what: what(), error })?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{canonical_name, digest_of_path, familiar_name, platform_fits};
+    use crate::manifest::Platform;
+
+    #[test]
+    fn short_names_and_long_ones() {
+        for (short, long) in [
+            ("app:1", "docker.io/library/app:1"),
+            ("team/app:1", "docker.io/team/app:1"),
+            ("r.example:5000/app:1", "r.example:5000/app:1"),
+            ("localhost/app:1", "localhost/app:1"),
+        ] {
+            assert_eq!(canonical_name(short), long);
+            assert_eq!(familiar_name(long), short);
+        }
+        assert_eq!(canonical_name("app"), "docker.io/library/app:latest");
+        assert_eq!(canonical_name("r.example:5000/app"), "r.example:5000/app:latest");
+        assert_eq!(canonical_name("app@sha256:00"), "docker.io/library/app@sha256:00");
+        assert_eq!(familiar_name("library/app:1"), "library/app:1");
+    }
+
+    #[test]
+    fn paths_of_blobs() {
+        let hex = "0".repeat(64);
+        assert!(digest_of_path(&format!("blobs/sha256/{hex}")).is_some());
+        for bad in ["blobs/sha256/x", "blobs/md5/00", "sha256/00", "index.json"] {
+            assert!(digest_of_path(bad).is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn variants_count_where_they_are_asked_for() {
+        let platform = |architecture: &str, variant: Option<&str>| -> Platform {
+            let value =
+                serde_json::json!({ "os": "linux", "architecture": architecture, "variant": variant });
+            serde_json::from_value(value).expect("a platform")
+        };
+        assert!(platform_fits(&platform("arm", None), &platform("arm", Some("v7"))));
+        assert!(platform_fits(&platform("arm64", Some("v8")), &platform("arm64", None)));
+        assert!(!platform_fits(&platform("arm", Some("v6")), &platform("arm", Some("v7"))));
+        assert!(!platform_fits(&platform("amd64", Some("v3")), &platform("amd64", None)));
+        assert!(!platform_fits(&platform("arm", None), &platform("arm64", None)));
     }
 }

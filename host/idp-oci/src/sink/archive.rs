@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -57,7 +57,9 @@ impl Sink for ArchiveSink {
     }
 
     async fn blob(&self, descriptor: &Descriptor, chunks: Chunks) -> Result<(), SinkError> {
-        let Some(open) = &self.open else { return Err(SinkError::Unsupported("no plan was given".to_owned())) };
+        let Some(open) = &self.open else {
+            return Err(SinkError::Unsupported("no plan was given".to_owned()));
+        };
         let Some(offset) = open.offsets.get(&descriptor.digest).copied() else {
             return Err(SinkError::Unsupported(format!("{} is not part of the plan", descriptor.digest)));
         };
@@ -101,7 +103,7 @@ impl Sink for ArchiveSink {
 }
 
 /// Reserves the space and writes everything that is known already: headers, manifests, the index.
-fn prepare(path: &PathBuf, name: Option<&str>, plan: &Plan) -> Result<Open, SinkError> {
+fn prepare(path: &Path, name: Option<&str>, plan: &Plan) -> Result<Open, SinkError> {
     let io = |error| io_error(&path.display().to_string(), error);
     let folder = parent(path);
     if path.is_dir() {
@@ -127,7 +129,8 @@ fn prepare(path: &PathBuf, name: Option<&str>, plan: &Plan) -> Result<Open, Sink
     put_file(&mut at, MARKER, MARKER_CONTENT)?;
     put_file(&mut at, INDEX, &Entry::new(plan, name).alone()?)?;
     put(&mut at, &tarball::directory("blobs"))?;
-    let digests = plan.blobs.iter().map(|blob| &blob.digest).chain(plan.manifests.iter().map(|of| of.digest()));
+    let digests =
+        plan.blobs.iter().map(|blob| &blob.digest).chain(plan.manifests.iter().map(|of| of.digest()));
     let mut algorithms: Vec<_> = digests.map(|digest| digest.algorithm().as_str()).collect();
     algorithms.sort_unstable();
     algorithms.dedup();
@@ -151,7 +154,9 @@ fn prepare(path: &PathBuf, name: Option<&str>, plan: &Plan) -> Result<Open, Sink
             .checked_add(blob.size)
             .and_then(|at| at.checked_add(tarball::padding(blob.size) as u64))
             .filter(|at| i64::try_from(*at).is_ok())
-            .ok_or_else(|| SinkError::Unsupported("the blobs' sizes are more than a file can hold".to_owned()))?;
+            .ok_or_else(|| {
+                SinkError::Unsupported("the blobs' sizes are more than a file can hold".to_owned())
+            })?;
     }
     let length = at + tarball::END.len() as u64;
     match rustix::fs::fallocate(writer, rustix::fs::FallocateFlags::empty(), 0, length) {

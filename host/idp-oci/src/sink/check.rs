@@ -87,7 +87,8 @@ impl Received {
         if self.ended {
             return Ok(false);
         }
-        let receiving = |error| SinkError::Io { what: format!("receiving {}", self.descriptor.digest), error };
+        let receiving =
+            |error| SinkError::Io { what: format!("receiving {}", self.descriptor.digest), error };
         self.chunk = match self.receiver.blocking_recv() {
             Some(chunk) => chunk.map_err(receiving)?,
             None => return Err(receiving(io::ErrorKind::ConnectionAborted.into())),
@@ -224,7 +225,8 @@ mod tests {
     #[tokio::test]
     async fn an_endless_stream_ends_at_the_announced_size() {
         let endless = stream::repeat_with(|| Ok(Bytes::from_static(b"xxxx"))).boxed();
-        let error = receive(&Descriptor::of("a/b", b"abcdef"), endless, |_| Ok(())).await.expect_err("too long");
+        let error =
+            receive(&Descriptor::of("a/b", b"abcdef"), endless, |_| Ok(())).await.expect_err("too long");
         assert!(matches!(error, SinkError::Corrupt(_)), "{error}");
     }
 }

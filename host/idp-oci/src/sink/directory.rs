@@ -106,7 +106,9 @@ impl Sink for DirectorySink {
     }
 
     async fn blob(&self, descriptor: &Descriptor, chunks: Chunks) -> Result<(), SinkError> {
-        let Some(open) = &self.open else { return Err(SinkError::Unsupported("no plan was given".to_owned())) };
+        let Some(open) = &self.open else {
+            return Err(SinkError::Unsupported("no plan was given".to_owned()));
+        };
         let target = open.targets.get(&descriptor.digest).and_then(|targets| targets.first().cloned());
         let tree = Arc::clone(&open.tree);
         let size = descriptor.size;
@@ -198,7 +200,8 @@ fn unpack_of(layer: &Descriptor) -> Result<Unpack, SinkError> {
         )));
     }
     let tar = layer.annotations.get(UNPACK_DIGEST).map(|text| text.parse::<Digest>()).transpose();
-    let tar = tar.map_err(|error| SinkError::Unsupported(format!("{}: {UNPACK_DIGEST}: {error}", layer.digest)))?;
+    let tar =
+        tar.map_err(|error| SinkError::Unsupported(format!("{}: {UNPACK_DIGEST}: {error}", layer.digest)))?;
     Ok(Unpack { is_gzip: !layer.media_type.ends_with(".tar"), tar })
 }
 
@@ -237,7 +240,8 @@ fn stage(path: &std::path::Path, limits: Limits) -> Result<(TempDir, Tree), Sink
         .tempdir_in(folder)
         .map_err(io)?;
     let dir = Dir::open_ambient_dir(staging.path(), cap_std::ambient_authority()).map_err(io)?;
-    let tree = Tree { dir, limits, shown: path.to_owned(), entries: AtomicU64::new(0), bytes: AtomicU64::new(0) };
+    let tree =
+        Tree { dir, limits, shown: path.to_owned(), entries: AtomicU64::new(0), bytes: AtomicU64::new(0) };
     Ok((staging, tree))
 }
 
@@ -266,7 +270,9 @@ impl Tree {
         let total = self.bytes.fetch_add(bytes.min(1 << 62), Ordering::Relaxed).saturating_add(bytes);
         if entries > self.limits.entries {
             let limit = self.limits.entries;
-            return Err(SinkError::Unsupported(format!("the artifact has more than {limit} files and directories")));
+            return Err(SinkError::Unsupported(format!(
+                "the artifact has more than {limit} files and directories"
+            )));
         }
         if total > self.limits.bytes {
             let limit = self.limits.bytes;
@@ -295,7 +301,13 @@ impl Tree {
         Ok(())
     }
 
-    fn write_file(&self, path: &str, body: &mut dyn Read, size: u64, executable: bool) -> Result<(), SinkError> {
+    fn write_file(
+        &self,
+        path: &str,
+        body: &mut dyn Read,
+        size: u64,
+        executable: bool,
+    ) -> Result<(), SinkError> {
         self.charge(path, size)?;
         if let Some((folder, _)) = path.rsplit_once('/') {
             self.make_directory(folder)?;
@@ -340,7 +352,9 @@ impl Tree {
             let inside = title.is_empty()
                 || path.strip_prefix(title).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
             if !inside {
-                return Err(SinkError::Corrupt(format!("`{path}` lies outside of `{title}`, which it is to become")));
+                return Err(SinkError::Corrupt(format!(
+                    "`{path}` lies outside of `{title}`, which it is to become"
+                )));
             }
             match &member.kind {
                 Kind::Directory => self.make_directory(&path)?,
@@ -359,9 +373,9 @@ impl Tree {
         }
         io::copy(&mut plain, &mut io::sink()).map_err(|error| reading(title, error))?;
         match (&unpack.tar, plain.hasher.map(Hasher::finish)) {
-            (Some(expected), Some(found)) if *expected != found => {
-                Err(SinkError::Corrupt(format!("the tar in the layer hashes to {found}, and is announced as {expected}")))
-            }
+            (Some(expected), Some(found)) if *expected != found => Err(SinkError::Corrupt(format!(
+                "the tar in the layer hashes to {found}, and is announced as {expected}"
+            ))),
             _ => Ok(()),
         }
     }

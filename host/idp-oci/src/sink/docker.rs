@@ -64,7 +64,8 @@ impl DockerSink {
     fn tag(&self, plan: &Plan) -> Option<String> {
         let reference = plan.reference.as_ref();
         let of_reference = || {
-            let reference = reference.filter(|reference| reference.tag.is_some() || reference.digest.is_none())?;
+            let reference =
+                reference.filter(|reference| reference.tag.is_some() || reference.digest.is_none())?;
             let tag = reference.tag.as_ref().map_or("latest", crate::name::Tag::as_str);
             Some(format!("{}/{}:{tag}", reference.registry, reference.repository))
         };
@@ -156,16 +157,17 @@ impl Sink for DockerSink {
     }
 
     async fn blob(&self, descriptor: &Descriptor, mut chunks: Chunks) -> Result<(), SinkError> {
-        let Some(load) = &self.load else { return Err(SinkError::Unsupported("no plan was given".to_owned())) };
+        let Some(load) = &self.load else {
+            return Err(SinkError::Unsupported("no plan was given".to_owned()));
+        };
         // Taken out: if this future ends early, by error or by being dropped, the stream breaks off with it.
         let sender = load.spoil()?;
         let mut verifier = Verifier::new(descriptor);
         let header = tarball::file(&layout::blob_path(&descriptor.digest), descriptor.size, false);
         load.send(&sender, header.into()).await?;
         while let Some(chunk) = chunks.next().await {
-            let chunk = chunk.map_err(|error| {
-                SinkError::Io { what: format!("receiving {}", descriptor.digest), error }
-            })?;
+            let chunk = chunk
+                .map_err(|error| SinkError::Io { what: format!("receiving {}", descriptor.digest), error })?;
             verifier.update(&chunk)?;
             load.send(&sender, chunk).await?;
         }
@@ -198,7 +200,8 @@ impl Sink for DockerSink {
 impl DockerSink {
     /// Manifest, index and names: what makes an image of the blobs.
     fn tail(&self, plan: &Plan) -> Result<Vec<u8>, SinkError> {
-        let refuse = |text: &str| Err(SinkError::Unsupported(format!("the Docker daemon cannot load this: {text}")));
+        let refuse =
+            |text: &str| Err(SinkError::Unsupported(format!("the Docker daemon cannot load this: {text}")));
         let root = plan.root();
         let Shape::Image { config, layers } = root.shape() else {
             return refuse("it is an index of several images; choose one with --platform");
@@ -306,7 +309,9 @@ mod tests {
         assert!(verdict(b"{\"stream\":\"Loaded image: app:1\\n\"}\r\n").is_ok());
         assert!(verdict(b"").is_ok());
         let bad = b"{\"stream\":\"x\"}\n{\"errorDetail\":{\"message\":\"unexpected EOF\"},\"error\":\"unexpected EOF\"}";
-        assert!(verdict(bad).expect_err("refused").to_string().ends_with("refused the image: unexpected EOF"));
+        assert!(
+            verdict(bad).expect_err("refused").to_string().ends_with("refused the image: unexpected EOF")
+        );
     }
 
     #[test]

@@ -248,10 +248,8 @@ struct Index {
 
 impl Default for Index {
     fn default() -> Self {
-        let rest = [
-            ("schemaVersion".to_owned(), 2.into()),
-            ("mediaType".to_owned(), media::OCI_INDEX.into()),
-        ];
+        let rest =
+            [("schemaVersion".to_owned(), 2.into()), ("mediaType".to_owned(), media::OCI_INDEX.into())];
         Self { manifests: Vec::new(), rest: rest.into() }
     }
 }

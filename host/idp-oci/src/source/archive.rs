@@ -59,17 +59,20 @@ impl ArchiveSource {
         let mut selection = selection.clone();
         selection.name = selection.name.or_else(|| self.name.clone());
         let (file, _) = open_regular(&self.path).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => SourceError::NotFound(format!("there is no file {}", self.path.display())),
+            io::ErrorKind::NotFound => {
+                SourceError::NotFound(format!("there is no file {}", self.path.display()))
+            }
             _ => SourceError::Io { what: what.clone(), error },
         })?;
         let file = unpacked(file, &what, outlet)?;
         let archive = Archive::index(file, what)?;
         let has = |path: &str| archive.find(path).is_some();
         match self.kind {
-            ArchiveKind::Oci if !has(INDEX) => Err(archive.invalid(&format!("it is no OCI archive: there is no {INDEX} in it"))),
-            ArchiveKind::Docker if !has(classic::MANIFEST) && !has(INDEX) => {
-                Err(archive.invalid(&format!("it is not from `docker save`: there is no {} in it", classic::MANIFEST)))
+            ArchiveKind::Oci if !has(INDEX) => {
+                Err(archive.invalid(&format!("it is no OCI archive: there is no {INDEX} in it")))
             }
+            ArchiveKind::Docker if !has(classic::MANIFEST) && !has(INDEX) => Err(archive
+                .invalid(&format!("it is not from `docker save`: there is no {} in it", classic::MANIFEST))),
             ArchiveKind::Detect if !has(classic::MANIFEST) && !has(INDEX) => Err(archive.invalid(&format!(
                 "it holds no image: there is neither {INDEX} nor {} in it",
                 classic::MANIFEST
@@ -114,7 +117,8 @@ fn unpacked(mut file: File, what: &str, outlet: &Outlet) -> Result<File, SourceE
         Format::Gzip => {
             tracing::info!("{what} is compressed as a whole: it is unpacked to a temporary file first");
             let mut plain = tempfile::tempfile().map_err(io)?;
-            let mut decoder = flate2::read::MultiGzDecoder::new(io::BufReader::with_capacity(256 * 1024, file));
+            let mut decoder =
+                flate2::read::MultiGzDecoder::new(io::BufReader::with_capacity(256 * 1024, file));
             compress::copy(&mut decoder, &|| outlet.is_closed(), &mut |chunk| {
                 io::Write::write_all(&mut plain, chunk)
             })
@@ -150,7 +154,10 @@ pub(crate) fn tar_error(error: TarError, what: &str) -> SourceError {
 /// Where a member lies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Place {
-    File { offset: u64, size: u64 },
+    File {
+        offset: u64,
+        size: u64,
+    },
     /// The path of another member.
     Link(String),
 }
@@ -196,7 +203,8 @@ impl Archive {
     /// A small file as a whole.
     fn small(&self, path: &str) -> Result<Option<Bytes>, SourceError> {
         let Some((offset, size)) = self.find(path) else { return Ok(None) };
-        let blob = Blob::from_file(Descriptor::new("", Digest::of(b""), size), Arc::clone(&self.file), offset);
+        let blob =
+            Blob::from_file(Descriptor::new("", Digest::of(b""), size), Arc::clone(&self.file), offset);
         match blob.read_whole(MAX_MANIFEST) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) => Err(SourceError::Io { what: format!("{}: {path}", self.what), error }),
@@ -282,8 +290,9 @@ impl Archive {
 
     /// A layer as it is pushed: plain tars compressed, others as they are.
     fn layer(&self, layer: &Layer, given_up: &dyn Fn() -> bool) -> Result<Blob, SourceError> {
-        let (offset, size) =
-            self.find(&layer.path).ok_or_else(|| self.invalid(&format!("the layer `{}` is missing", layer.path)))?;
+        let (offset, size) = self
+            .find(&layer.path)
+            .ok_or_else(|| self.invalid(&format!("the layer `{}` is missing", layer.path)))?;
         let what = format!("{}: layer `{}`", self.what, layer.path);
         let region = || FileInput::region(Arc::clone(&self.file), offset, size);
         let mut head = Vec::new();

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
-use crate::layout::{canonical_name, platform_fits, platform_of_config, platform_text};
+use crate::layout::{canonical_name, familiar_name, platform_fits, platform_of_config, platform_text};
 use crate::manifest::{Descriptor, Manifest, SpecDescriptor};
 use crate::media;
 use crate::source::{Selection, SourceError};
@@ -72,8 +72,8 @@ pub(crate) fn choose(
     let entries: Vec<Entry> = serde_json::from_slice(manifest)
         .map_err(|error| invalid(format!("{MANIFEST} is not a list of images: {error}")))?;
     let (entry, name) = pick(&entries, selection.name.as_deref(), what)?;
-    let config = read(&entry.config)?
-        .ok_or_else(|| invalid(format!("the config `{}` is missing", entry.config)))?;
+    let config =
+        read(&entry.config)?.ok_or_else(|| invalid(format!("the config `{}` is missing", entry.config)))?;
     if let Some(wanted) = &selection.platform
         && let Some(found) = platform_of_config(&config)
         && !platform_fits(wanted, &found)
@@ -127,7 +127,8 @@ fn pick<'a>(
     wanted: Option<&str>,
     what: &str,
 ) -> Result<(&'a Entry, Option<String>), SourceError> {
-    let first_tag = |entry: &Entry| entry.repo_tags.iter().flatten().next().cloned();
+    let first_tag =
+        |entry: &Entry| entry.repo_tags.iter().flatten().next().map(|tag| familiar_name(tag).to_owned());
     let Some(wanted) = wanted else {
         return match entries {
             [one] => Ok((one, first_tag(one))),
@@ -142,7 +143,7 @@ fn pick<'a>(
     let canonical = canonical_name(wanted);
     let by_tag = entries.iter().find_map(|entry| {
         let tag = entry.repo_tags.iter().flatten().find(|tag| canonical_name(tag) == canonical)?;
-        Some((entry, Some(tag.clone())))
+        Some((entry, Some(familiar_name(tag).to_owned())))
     });
     let hex = wanted.strip_prefix("sha256:").unwrap_or(wanted);
     by_tag
@@ -268,9 +269,12 @@ mod tests {
         let name = |wanted| run(&two, Some("{}"), Some(wanted)).expect(wanted).name;
         assert_eq!(name("app:2").as_deref(), Some("app:2"));
         assert_eq!(name("docker.io/library/app:1").as_deref(), Some("app:1"));
-        assert_eq!(name("other").as_deref(), Some("docker.io/library/other:latest"));
+        assert_eq!(name("other").as_deref(), Some("other:latest"));
         assert_eq!(name("sha256:0123456789ab").as_deref(), Some("app:1"));
         let error = refused(&two, Some("{}"), None);
-        assert!(error.contains("2 images") && error.contains("app:1, docker.io/library/other:latest"), "{error}");
+        assert!(
+            error.contains("2 images") && error.contains("app:1, docker.io/library/other:latest"),
+            "{error}"
+        );
     }
 }

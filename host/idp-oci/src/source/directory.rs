@@ -58,7 +58,8 @@ impl DirectorySource {
             return Err(SourceError::Invalid(format!("{} has no platforms to choose from", self.describe())));
         }
         let mut tree = Tree::new(&self.path)?;
-        let mut input = TreeReader { entries: std::mem::take(&mut tree.entries).into_iter(), state: State::Between };
+        let mut input =
+            TreeReader { entries: std::mem::take(&mut tree.entries).into_iter(), state: State::Between };
         let packed = compress::gzip(&mut input, &|| outlet.is_closed())
             .map_err(|error| given_up_or(error, &self.describe()))?;
         let mut layer = packed.descriptor;
@@ -158,7 +159,9 @@ struct Tree {
 impl Tree {
     fn new(path: &Path) -> Result<Self, SourceError> {
         let root = std::fs::canonicalize(path).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => SourceError::NotFound(format!("there is no directory {}", path.display())),
+            io::ErrorKind::NotFound => {
+                SourceError::NotFound(format!("there is no directory {}", path.display()))
+            }
             _ => SourceError::Io { what: path.display().to_string(), error },
         })?;
         let mut tree = Self { root: root.clone(), entries: Vec::new() };
@@ -176,7 +179,10 @@ impl Tree {
     ) -> Result<(), SourceError> {
         let io = |error| SourceError::Io { what: path.display().to_string(), error };
         if above.len() > MAX_DEPTH {
-            return Err(SourceError::Invalid(format!("{}: nested more than {MAX_DEPTH} deep", path.display())));
+            return Err(SourceError::Invalid(format!(
+                "{}: nested more than {MAX_DEPTH} deep",
+                path.display()
+            )));
         }
         for entry in std::fs::read_dir(path).map_err(io)? {
             let entry = entry.map_err(io)?;
@@ -184,7 +190,8 @@ impl Tree {
             let name = name.to_str().ok_or_else(|| {
                 SourceError::Invalid(format!("{}: the name is not UTF-8", entry.path().display()))
             })?;
-            check_component(name).map_err(|why| SourceError::Invalid(format!("{}: {why}", entry.path().display())))?;
+            check_component(name)
+                .map_err(|why| SourceError::Invalid(format!("{}: {why}", entry.path().display())))?;
             let name = if prefix.is_empty() { name.to_owned() } else { format!("{prefix}/{name}") };
             self.add(&entry.path(), name, above)?;
             if self.entries.len() > MAX_ENTRIES {
@@ -205,12 +212,16 @@ impl Tree {
         if metadata.file_type().is_symlink() {
             let target = std::fs::read_link(&path).map_err(io)?;
             if target.is_absolute() {
-                return Err(refuse("a symbolic link with an absolute target; only links inside the directory are packed"));
+                return Err(refuse(
+                    "a symbolic link with an absolute target; only links inside the directory are packed",
+                ));
             }
             let resolved = std::fs::canonicalize(&path)
                 .map_err(|error| refuse(&format!("a symbolic link that leads nowhere ({error})")))?;
             if !resolved.starts_with(&self.root) {
-                return Err(refuse("a symbolic link that leads out of the directory; only links inside it are packed"));
+                return Err(refuse(
+                    "a symbolic link that leads out of the directory; only links inside it are packed",
+                ));
             }
             metadata = std::fs::metadata(&resolved).map_err(io)?;
             path = resolved;
@@ -283,8 +294,17 @@ struct TreeReader {
 enum State {
     Between,
     /// Bytes made here: a header, padding, the end.
-    Bytes { bytes: Vec<u8>, at: usize, then: Then },
-    Body { file: File, name: String, left: u64, size: u64 },
+    Bytes {
+        bytes: Vec<u8>,
+        at: usize,
+        then: Then,
+    },
+    Body {
+        file: File,
+        name: String,
+        left: u64,
+        size: u64,
+    },
     Done,
 }
 
@@ -332,7 +352,8 @@ impl Read for TreeReader {
                     if file.read(&mut [0])? > 0 {
                         return Err(changed(&name));
                     }
-                    self.state = State::Bytes { bytes: vec![0; tarball::padding(size)], at: 0, then: Then::Between };
+                    self.state =
+                        State::Bytes { bytes: vec![0; tarball::padding(size)], at: 0, then: Then::Between };
                 }
                 State::Body { mut file, name, left, size } => {
                     let wanted = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));

@@ -47,8 +47,7 @@ impl DockerSource {
 
     /// The image `name` of the daemon at `host`, written as in `DOCKER_HOST`.
     pub fn at(host: &str, name: impl Into<String>) -> Result<Self, SourceError> {
-        let daemon =
-            Daemon::parse(host, false).map_err(|error| SourceError::NotFound(error.to_string()))?;
+        let daemon = Daemon::parse(host, false).map_err(|error| SourceError::NotFound(error.to_string()))?;
         Ok(Self { daemon, name: name.into() })
     }
 
@@ -59,7 +58,9 @@ impl DockerSource {
                 self.name,
                 self.daemon.endpoint()
             )),
-            DaemonError::Endpoint(_) | DaemonError::Unreachable { .. } => SourceError::NotFound(error.to_string()),
+            DaemonError::Endpoint(_) | DaemonError::Unreachable { .. } => {
+                SourceError::NotFound(error.to_string())
+            }
             DaemonError::Refused { .. } => SourceError::Invalid(format!("{}: {error}", self.describe())),
             DaemonError::Broken(error) => SourceError::Io { what: self.describe(), error },
         }
@@ -68,7 +69,10 @@ impl DockerSource {
     async fn get(&self, what: &str) -> Result<http::Response<Incoming>, SourceError> {
         let name = daemon::path_of_name(&self.name).map_err(|error| self.error(error))?;
         let path = format!("/images/{name}/{what}");
-        self.daemon.request(Method::GET, &path, None, daemon::empty()).await.map_err(|error| self.error(error))
+        self.daemon
+            .request(Method::GET, &path, None, daemon::empty())
+            .await
+            .map_err(|error| self.error(error))
     }
 }
 
@@ -85,8 +89,9 @@ impl Source for DockerSource {
     ) -> Result<Image, SourceError> {
         let what = self.describe();
         let answer = daemon::whole(self.get("json").await?).await.map_err(|error| self.error(error))?;
-        let inspect: Inspect = serde_json::from_slice(&answer)
-            .map_err(|error| SourceError::Invalid(format!("{what}: the daemon's description is not valid: {error}")))?;
+        let inspect: Inspect = serde_json::from_slice(&answer).map_err(|error| {
+            SourceError::Invalid(format!("{what}: the daemon's description is not valid: {error}"))
+        })?;
         let as_stored = inspect.descriptor.is_some();
         if !as_stored
             && let Some(wanted) = &selection.platform

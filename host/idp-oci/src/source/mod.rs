@@ -19,7 +19,7 @@ use crate::manifest::{Manifest, ManifestError, Platform};
 
 pub use archive::{ArchiveKind, ArchiveSource};
 pub(crate) use directory::check_component;
-pub use directory::{DIRECTORY_TYPE, DirectorySource, UNPACK, UNPACK_DIGEST, TITLE};
+pub use directory::{DIRECTORY_TYPE, DirectorySource, TITLE, UNPACK, UNPACK_DIGEST};
 pub use docker::DockerSource;
 pub use layout::LayoutSource;
 pub use open::open;

@@ -16,7 +16,11 @@ pub fn open(text: &str, base: &Path) -> Result<Box<dyn Source>, SourceError> {
     match text.split_once(':') {
         Some(("oci", rest)) => {
             let (path, name) = split(rest, base);
-            if path.is_empty() { Err(needs("a directory")) } else { Ok(Box::new(LayoutSource::new(base.join(path), name))) }
+            if path.is_empty() {
+                Err(needs("a directory"))
+            } else {
+                Ok(Box::new(LayoutSource::new(base.join(path), name)))
+            }
         }
         Some((kind @ ("oci-archive" | "docker-archive"), rest)) => {
             let (path, name) = split(rest, base);
@@ -38,7 +42,9 @@ pub fn open(text: &str, base: &Path) -> Result<Box<dyn Source>, SourceError> {
 
 fn by_looking(text: &str, base: &Path) -> Result<Box<dyn Source>, SourceError> {
     if text.is_empty() {
-        return Err(SourceError::NotFound("the source is empty: name a directory, a file or an image".to_owned()));
+        return Err(SourceError::NotFound(
+            "the source is empty: name a directory, a file or an image".to_owned(),
+        ));
     }
     let path = base.join(text);
     match std::fs::metadata(&path) {

@@ -39,7 +39,7 @@ enum Held {
     /// It waits in the shared file.
     Waiting { offset: u64, size: u64 },
     /// It went out as a layer. `diff_id` is known where it was a plain tar, and then the layer is its compressed form.
-    Sent { descriptor: Descriptor, diff_id: Option<Digest> },
+    Sent { descriptor: Box<Descriptor>, diff_id: Option<Digest> },
     /// It is a name for another member.
     Link(String),
 }
@@ -128,7 +128,7 @@ impl Stream<'_> {
                 let (digest, size) = self.copy(&mut body, named.as_ref(), &mut file, &what)?;
                 let descriptor = Descriptor::new(media_type, digest, size);
                 self.outlet.send(Blob::from_file(descriptor.clone(), Arc::new(file), 0))?;
-                Ok(Held::Sent { descriptor, diff_id: None })
+                Ok(Held::Sent { descriptor: descriptor.into(), diff_id: None })
             }
             _ => {
                 let spool = Arc::clone(&self.spool);
@@ -154,7 +154,7 @@ impl Stream<'_> {
         if self.sent.insert(diff_id.clone()) {
             self.outlet.send(Blob::from_file(descriptor.clone(), Arc::new(compressed.file), 0))?;
         }
-        Ok(Held::Sent { descriptor, diff_id: Some(diff_id) })
+        Ok(Held::Sent { descriptor: descriptor.into(), diff_id: Some(diff_id) })
     }
 
     /// Copies a body, and checks it against its name where the name is a digest.
@@ -189,8 +189,9 @@ impl Stream<'_> {
                 Ok(_) | Err(_) => {}
             }
         }
-        let manifest = manifest
-            .ok_or_else(|| self.invalid(&format!("there is neither {INDEX} nor {} in it", classic::MANIFEST)))?;
+        let manifest = manifest.ok_or_else(|| {
+            self.invalid(&format!("there is neither {INDEX} nor {} in it", classic::MANIFEST))
+        })?;
         let saved = classic::choose(&manifest, selection, self.what, &|path| self.small(path))?;
         let config = Blob::from_bytes(media::OCI_CONFIG, saved.config);
         let config_descriptor = config.descriptor.clone();
@@ -215,8 +216,10 @@ impl Stream<'_> {
         }
         match self.find(&layer.path) {
             Some(Held::Sent { descriptor, diff_id }) => match diff_id {
-                Some(found) if *found != layer.diff_id => Err(classic::wrong_diff_id(self.what, layer, found)),
-                _ => Ok(descriptor.clone()),
+                Some(found) if *found != layer.diff_id => {
+                    Err(classic::wrong_diff_id(self.what, layer, found))
+                }
+                _ => Ok((**descriptor).clone()),
             },
             Some(Held::Waiting { .. } | Held::Link(_)) => {
                 Err(self.invalid(&format!("the layer `{}` is neither a tar nor gzip nor zstd", layer.path)))

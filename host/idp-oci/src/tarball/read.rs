@@ -137,7 +137,10 @@ impl<R: Read> Input for StreamInput<R> {
         if skipped == count {
             Ok(())
         } else {
-            Err(io::Error::new(io::ErrorKind::UnexpectedEof, format!("{} more bytes were due", count - skipped)))
+            Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                format!("{} more bytes were due", count - skipped),
+            ))
         }
     }
 }
@@ -178,9 +181,8 @@ impl<I: Input> Reader<I> {
             if self.members > MAX_MEMBERS {
                 return Err(TarError::Invalid(format!("it has more than {MAX_MEMBERS} members")));
             }
-            let size = header
-                .entry_size()
-                .map_err(|_| self.invalid("the size in its header is not a number"))?;
+            let size =
+                header.entry_size().map_err(|_| self.invalid("the size in its header is not a number"))?;
             match header.entry_type().as_byte() {
                 b'x' => {
                     let records = self.extended(size)?;
@@ -259,7 +261,12 @@ impl<I: Input> Reader<I> {
                     self.ended = true;
                     return Ok(None);
                 }
-                0 => return Err(TarError::Truncated(format!("it ends inside the header at {}", self.position))),
+                0 => {
+                    return Err(TarError::Truncated(format!(
+                        "it ends inside the header at {}",
+                        self.position
+                    )));
+                }
                 count => filled += count,
             }
         }
@@ -300,7 +307,8 @@ impl<I: Input> Reader<I> {
         let broken = || self.invalid("a PAX record is broken");
         while !records.is_empty() {
             let space = records.iter().take(21).position(|byte| *byte == b' ').ok_or_else(broken)?;
-            let length = std::str::from_utf8(&records[..space]).ok().and_then(|text| text.parse::<usize>().ok());
+            let length =
+                std::str::from_utf8(&records[..space]).ok().and_then(|text| text.parse::<usize>().ok());
             let record = length
                 .filter(|length| *length > space + 1)
                 .and_then(|length| records.get(space + 1..length))
@@ -409,7 +417,8 @@ mod tests {
         assert_eq!((from_file[2].1.clone(), from_file[3].0.as_str()), (Kind::Directory, "ü"));
         // A second opinion on the writer.
         let mut second = tar::Archive::new(&bytes[..]);
-        let names: Vec<_> = second.entries().expect("entries").map(|entry| entry.expect("one").path_bytes().len()).collect();
+        let names: Vec<_> =
+            second.entries().expect("entries").map(|entry| entry.expect("one").path_bytes().len()).collect();
         assert_eq!(names, [1, 3, 400, 2]);
     }
 
@@ -422,7 +431,10 @@ mod tests {
                 assert!(list.len() < whole || end % 512 == 0, "{end}");
             }
         }
-        assert!(matches!(walk(FileInput::new(file_of(&bytes[..515])).expect("a length")), Err(TarError::Truncated(_))));
+        assert!(matches!(
+            walk(FileInput::new(file_of(&bytes[..515])).expect("a length")),
+            Err(TarError::Truncated(_))
+        ));
     }
 
     #[test]

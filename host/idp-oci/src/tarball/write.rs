@@ -36,7 +36,8 @@ fn member(path: &str, size: u64, kind: tar::EntryType, mode: u32) -> Vec<u8> {
     }
     let mut blocks = Vec::with_capacity(BLOCK as usize);
     if !records.is_empty() {
-        let ascii: String = path.chars().map(|char| if char.is_ascii_graphic() { char } else { '_' }).collect();
+        let ascii: String =
+            path.chars().map(|char| if char.is_ascii_graphic() { char } else { '_' }).collect();
         let shown = format!("PaxHeaders.0/{}", ascii.trim_end_matches('/'));
         let shown = &shown[..shown.len().min(100)];
         blocks.extend(header("", shown, records.len() as u64, tar::EntryType::XHeader, 0o644));
