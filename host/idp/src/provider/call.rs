@@ -67,6 +67,8 @@ pub(crate) struct Shared {
     pub(crate) audiences: Arc<HashMap<String, Vec<OriginPattern>>>,
     pub(crate) settings: Arc<Vec<String>>,
     pub(crate) memory: Arc<Memory>,
+    /// The most that any call may take.
+    pub(crate) deadline: Duration,
 }
 
 /// Budgets that differ by question.
@@ -128,7 +130,7 @@ impl Linked {
         let started = Instant::now();
         let log = LogBook::new(&self.label);
         let export = asked.export;
-        let time = asked.budget.time;
+        let time = asked.budget.time.min(shared.deadline);
         let failed = |failure, detail: String| ProviderError {
             export: export.to_owned(),
             log: log.tail(LOG_TAIL),
@@ -145,7 +147,7 @@ impl Linked {
         .await;
         let outcome = match ran {
             Err(_) => {
-                let detail = format!("it did not answer within {} s", time.as_secs());
+                let detail = format!("it did not answer within {} ms", time.as_millis());
                 return Err(failed(Failure::Limit(Limit::Time), detail));
             }
             Ok(Err(error)) => {

@@ -11,8 +11,8 @@ use idp_oci::client::dialect::{
 };
 use idp_oci::name::Repository;
 use std::time::Duration;
-use url::Url;
 
+use super::challenge;
 use super::call::{Asked, Budget, Linked, Shared};
 use super::context::CallContext;
 use super::convert::{error_in, explanation_in, reuse_in, scope_in, scope_out};
@@ -52,6 +52,7 @@ impl ProviderDialect {
         captures: &Captures,
         context: CallContext,
         transport: Arc<dyn Transport>,
+        deadline: Duration,
     ) -> Result<Self, DialectError> {
         let registry = Origin::registry(&context.scheme, context.registry.as_str()).ok_or_else(|| {
             DialectError::new(ErrorKind::Invalid, format!("`{}` is not a registry", context.registry))
@@ -70,6 +71,7 @@ impl ProviderDialect {
             audiences: Arc::new(audiences),
             settings: Arc::new(settings),
             memory: Arc::new(Memory::default()),
+            deadline,
         };
         Ok(Self {
             linked,
@@ -99,6 +101,18 @@ impl ProviderDialect {
         &self.shared.policy.grants
     }
 
+    /// Whether it is part of idp.
+    pub(crate) fn trusted(&self) -> bool {
+        self.shared.policy.grants.is_built_in()
+    }
+
+    /// Whether a request to another registry's API would be let out.
+    pub(crate) fn may_reach(&self, host: &idp_oci::name::Registry) -> bool {
+        let symbols = Symbols { registry: self.registry.clone(), realms: Vec::new() };
+        let url = format!("{}://{host}/v2/", self.shared.context.scheme);
+        url.parse().is_ok_and(|url| self.shared.policy.grants.check("GET", &url, &symbols).is_ok())
+    }
+
     /// A call with what is known of this registry.
     pub(crate) fn asked(&self, export: &'static str, budget: Budget, question: Question) -> Asked {
         let symbols = self.symbols(&question.challenges);
@@ -108,16 +122,7 @@ impl ProviderDialect {
 
     /// The realms of these challenges, or of the last ones that had any.
     fn symbols(&self, challenges: &[Challenge]) -> Symbols {
-        let found: Vec<(Origin, String)> = challenges
-            .iter()
-            .filter_map(|challenge| {
-                let realm = challenge.param("realm")?;
-                let base = Url::parse(&format!("{}/", self.registry)).ok()?;
-                let url = if realm.starts_with('/') { base.join(realm) } else { Url::parse(realm) }.ok()?;
-                Some((Origin::of(&url)?, url.path().to_owned()))
-            })
-            .take(4)
-            .collect();
+        let found = challenge::realms(challenges, &self.registry);
         let mut realms = self.realms.lock().unwrap_or_else(PoisonError::into_inner);
         if !found.is_empty() {
             *realms = found;

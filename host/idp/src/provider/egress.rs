@@ -10,6 +10,7 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use super::address::Class;
+use super::challenge;
 use super::answer::{Answered, Capture, Seal, render};
 use super::grants::{Allowed, Grants};
 use super::manifest::{Manifest, PublicPointers};
@@ -22,6 +23,8 @@ use super::transport::{Exchange, RawAnswer, Transport, TransportError};
 pub(crate) const ANSWER_MAX: usize = 4 * 1024 * 1024;
 /// Redirects in a row, whatever the guest asks for.
 const REDIRECTS_MAX: u8 = 10;
+/// Realms in one call.
+const REALMS_MAX: usize = 8;
 /// For one exchange, unless the guest asks for less.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -156,6 +159,9 @@ impl Gate {
             token_endpoint |= self.policy.is_token_endpoint(&origin, url.path(), &self.symbols);
             sealed |= token_endpoint || allowed == Allowed::Challenge;
             let answer = self.exchange(&out, &url, &origin, addresses).await?;
+            if origin == self.symbols.registry {
+                self.learn_realms(&answer);
+            }
             let location = answer.headers.iter().find(|(name, _)| name == "location");
             if let (301..=303 | 307 | 308, Some((_, location))) = (answer.status, location)
                 && followed < out.max_redirects.min(REDIRECTS_MAX)
@@ -175,6 +181,18 @@ impl Gate {
                 url,
             };
             return render(answer, seal, &out.captures, scrub).map_err(Refused::Invalid);
+        }
+    }
+
+    /// A challenge that the registry gives in this call names a realm for the rest of it.
+    fn learn_realms(&mut self, answer: &RawAnswer) {
+        let values = answer.headers.iter().filter(|(name, _)| name == "www-authenticate");
+        let values: Vec<_> = values.map(|(_, value)| String::from_utf8_lossy(value)).collect();
+        let challenges = challenge::parse(values.iter().map(AsRef::as_ref));
+        for realm in challenge::realms(&challenges, &self.symbols.registry) {
+            if self.symbols.realms.len() < REALMS_MAX && !self.symbols.realms.contains(&realm) {
+                self.symbols.realms.push(realm);
+            }
         }
     }
 

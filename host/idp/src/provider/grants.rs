@@ -117,7 +117,7 @@ fn matches(rule: &EgressRule, method: &str, origin: &Origin, path: &str, symbols
         ref pattern => pattern.matches(origin, symbols),
     };
     there
-        && rule.methods.iter().any(|granted| granted == method)
+        && rule.methods.iter().any(|granted| granted == method || (method == "HEAD" && granted == "GET"))
         && rule.paths.iter().any(|prefix| path_matches(prefix, path))
 }
 
@@ -172,6 +172,11 @@ impl Grants {
         }
         let named = asked.iter().any(|rule| rule.origin != OriginPattern::Realm);
         Ok(if named || origin == symbols.registry { Allowed::Granted } else { Allowed::Challenge })
+    }
+
+    /// Whether everything asked for is allowed because the provider is part of idp.
+    pub(crate) fn is_built_in(&self) -> bool {
+        self.allowed.is_none()
     }
 
     /// What is asked for, one line each, and whether it is allowed.
@@ -253,7 +258,9 @@ mod tests {
             (None, "GET", "https://r.example/v2/a%2Fb", Some(Allowed::Granted)),
             (None, "GET", "http://r.example/v2/x", None),
             (None, "GET", "https://r.example:444/v2/x", None),
-            (None, "POST", "https://auth.example/anything", Some(Allowed::Challenge)),
+            (None, "POST", "https://auth.example/token", Some(Allowed::Challenge)),
+            (None, "POST", "https://auth.example/other", None),
+            (None, "HEAD", "https://r.example/v2/x", Some(Allowed::Granted)),
             (None, "POST", "https://r.example/oauth", Some(Allowed::Granted)),
             (None, "POST", "https://r.example/v2/x", None),
             (None, "POST", "https://api.eu.example.com/token", Some(Allowed::Granted)),

@@ -17,6 +17,7 @@ mod answer;
 mod builtin;
 mod cache;
 mod call;
+mod challenge;
 pub mod compile;
 mod context;
 mod convert;

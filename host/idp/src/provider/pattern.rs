@@ -286,11 +286,9 @@ pub struct Symbols {
 }
 
 impl Symbols {
-    /// Whether a realm is there. On the registry's own origin a realm is its path alone, or everything would be a realm.
+    /// Whether the URL of a challenge is there: the origin and the path, or what lies below it.
     pub fn is_realm(&self, origin: &Origin, path: &str) -> bool {
-        self.realms.iter().any(|(realm, realm_path)| {
-            realm == origin && (*realm != self.registry || path_matches(realm_path, path))
-        })
+        self.realms.iter().any(|(realm, realm_path)| realm == origin && path_matches(realm_path, path))
     }
 }
 

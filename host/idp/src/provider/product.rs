@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use idp_oci::client::dialect::{Answer, DialectError, ErrorKind};
 use idp_oci::digest::Digest;
-use idp_oci::name::{Repository, Tag};
+use idp_oci::name::{Registry, Repository, Tag};
 
 use super::call::Budget;
 use super::dialect::ProviderDialect;
@@ -171,10 +171,12 @@ impl ProviderDialect {
         })
     }
 
-    /// From what the user wrote to what goes on the wire.
+    /// From what the user wrote to what goes on the wire. A host other than the registry's is taken only from a built-in provider or
+    /// when requests there are granted; and only then are keys of credentials looked up for it.
     pub async fn normalize(&self, repository: &str, tag: Option<&str>) -> Result<WireName, DialectError> {
-        let (repository, tag) = (repository.to_owned(), tag.map(str::to_owned));
-        ask!(self, naming, "naming.normalize", Budget::USUAL, Question::default(), call_normalize(&repository, tag.as_deref()), |name: v0_1::naming::WireName| {
+        let (asked, tag) = (repository.to_owned(), tag.map(str::to_owned));
+        let question = Question::default();
+        let name: WireName = ask!(self, naming, "naming.normalize", Budget::USUAL, question, call_normalize(&asked, tag.as_deref()), |name: v0_1::naming::WireName| {
             WireName {
                 host: name.host,
                 repository: name.repository,
@@ -182,7 +184,27 @@ impl ProviderDialect {
                 credential_keys: name.credential_keys,
                 warnings: name.warnings.iter().map(|text| printable(text, 1000)).collect(),
             }
-        })
+        })?;
+        self.check_name(name)
+    }
+
+    fn check_name(&self, mut name: WireName) -> Result<WireName, DialectError> {
+        let refuse = |why: String| {
+            let text = format!("provider {}: naming.normalize: {why}", self.linked.label());
+            DialectError { code: "naming".to_owned(), ..DialectError::new(ErrorKind::ProviderFailed, text) }
+        };
+        let context = &self.shared.context;
+        let host: Registry = name.host.parse().map_err(|error| refuse(format!("{error}")))?;
+        name.repository.parse::<Repository>().map_err(|error| refuse(format!("{error}")))?;
+        let elsewhere = host != context.registry;
+        if !self.trusted() {
+            if elsewhere && !self.may_reach(&host) {
+                let host = host.as_str();
+                return Err(refuse(format!("it names another registry, {host}; allow it with --grant 'egress=https://{host} GET /v2/'")));
+            }
+            name.credential_keys.retain(|key| *key == host.as_str() || *key == context.registry.as_str());
+        }
+        Ok(name)
     }
 
     /// Who the credentials speak for, or why they do not; [`ErrorKind::Unsupported`] when the provider leaves it to

@@ -5,6 +5,7 @@ use std::fmt;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use idp_oci::client::dialect::{Answer, DialectError};
 use idp_oci::name::Registry;
@@ -43,6 +44,8 @@ pub struct ProvidersConfig {
     pub executable: Option<PathBuf>,
     /// What sends a provider's requests.
     pub transport: Arc<dyn Transport>,
+    /// The most that one call of a provider may take; never more than 20 s.
+    pub deadline: Duration,
 }
 
 impl ProvidersConfig {
@@ -56,6 +59,7 @@ impl ProvidersConfig {
             keep_compiled: None,
             executable: None,
             transport: Arc::new(Direct::default()),
+            deadline: Duration::from_secs(20),
         }
     }
 }
@@ -367,6 +371,7 @@ impl Providers {
             &selection.captures,
             context,
             Arc::clone(&self.config.transport),
+            self.config.deadline,
         )
     }
 

@@ -9,6 +9,7 @@ use idp_oci::name::Registry;
 use url::Url;
 
 use super::builtin::GENERIC;
+use super::challenge;
 use super::manifest::{Fingerprint, Manifest};
 use super::pattern::Captures;
 
@@ -135,7 +136,8 @@ pub(crate) fn by_host(candidates: &[Candidate], registry: &Registry) -> (Option<
 
 /// The candidates whose fingerprints match an answer, the most certain first, built-in ones before others.
 pub(crate) fn by_answer(candidates: &[Candidate], answer: &Answer) -> Vec<(usize, Evidence, u8)> {
-    let challenges = challenges(answer);
+    let values = answer.headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("www-authenticate"));
+    let challenges = challenge::parse(values.map(|(_, value)| value.as_str()));
     let mut found: Vec<(usize, Evidence, u8)> = candidates
         .iter()
         .enumerate()
@@ -203,27 +205,6 @@ fn glob(pattern: &str, text: &str) -> bool {
     } else {
         pattern == text
     }
-}
-
-/// The challenges of an answer, as far as a fingerprint needs them: quoted and bare parameters (RFC 9110, 11.2).
-fn challenges(answer: &Answer) -> Vec<Challenge> {
-    let values = answer.headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("www-authenticate"));
-    values
-        .filter_map(|(_, raw)| {
-            let (scheme, rest) = raw.split_once(' ').unwrap_or((raw, ""));
-            let mut params = Vec::new();
-            let mut rest = rest.trim();
-            while let Some((name, after)) = rest.split_once('=') {
-                let (value, after) = match after.strip_prefix('"') {
-                    Some(quoted) => quoted.split_once('"')?,
-                    None => after.split_once(',').unwrap_or((after, "")),
-                };
-                params.push((name.trim().to_ascii_lowercase(), value.to_owned()));
-                rest = after.trim_start_matches([',', ' ']);
-            }
-            Some(Challenge { scheme: scheme.to_ascii_lowercase(), params, raw: raw.clone() })
-        })
-        .collect()
 }
 
 #[cfg(test)]
