@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::time::Duration;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use axum::body::{Body, Bytes};
@@ -56,8 +57,12 @@ impl Server {
                 let (parts, body) = request.into_parts();
                 let body = axum::body::to_bytes(body, 16 << 20).await.expect("a body");
                 let seen = Seen { method: parts.method, uri: parts.uri, headers: parts.headers, body };
+                let never = seen.uri.path() == "/chaos/slow";
                 let (status, headers, body) = answer(&seen);
                 kept.lock().unwrap_or_else(PoisonError::into_inner).push(seen);
+                if never {
+                    std::future::pending::<()>().await;
+                }
                 let mut response = Response::builder().status(status);
                 for (name, value) in headers {
                     response = response.header(name, value);
@@ -76,6 +81,13 @@ impl Server {
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
+}
+
+/// A component that `cargo xtask guests` built.
+pub(crate) fn guest(name: &str) -> String {
+    let path = root().join("target/guests-out").join(name);
+    assert!(path.is_file(), "{} is missing: run `cargo xtask guests`", path.display());
+    path.display().to_string()
 }
 
 pub(crate) fn root() -> PathBuf {
@@ -100,6 +112,7 @@ pub(crate) struct Setup {
     pub(crate) grants: Vec<String>,
     pub(crate) settings: Vec<(String, String)>,
     pub(crate) secret: Option<(String, String)>,
+    pub(crate) deadline: Duration,
 }
 
 impl Setup {
@@ -110,11 +123,12 @@ impl Setup {
             grants: Vec::new(),
             settings: Vec::new(),
             secret: Some(("robot".to_owned(), SECRET.to_owned())),
+            deadline: Duration::from_secs(20),
         }
     }
 
     pub(crate) async fn load(&self) -> Result<ProviderDialect, DialectError> {
-        let providers = Providers::new(config());
+        let providers = Providers::new(ProvidersConfig { deadline: self.deadline, ..config() });
         let mut request = SelectRequest::new(self.registry.parse().expect("a registry"), "http");
         request.flag = Some(self.provider.clone());
         request.grants = self.grants.iter().map(|grant| grant.parse::<UserGrant>().expect("a grant")).collect();
