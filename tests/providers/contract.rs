@@ -18,7 +18,8 @@ fn later(change: impl Fn(&str) -> String) -> Result<(), String> {
     let mut resolve = Resolve::default();
     let (before, _) = resolve.push_path(&old).map_err(|error| format!("{error:#}"))?;
     let (after, _) = resolve.push_path(&new).map_err(|error| format!("{error:#}"))?;
-    let world = |package| resolve.select_world(&[package], Some("minimal")).map_err(|error| format!("{error:#}"));
+    let world =
+        |package| resolve.select_world(&[package], Some("minimal")).map_err(|error| format!("{error:#}"));
     let (before, after) = (world(before)?, world(after)?);
     semver_check(resolve.clone(), before, after).map_err(|error| format!("{error:#}"))
 }
@@ -26,8 +27,10 @@ fn later(change: impl Fn(&str) -> String) -> Result<(), String> {
 #[test]
 fn functions_of_imports_may_be_added() {
     later(str::to_owned).expect("no change is no break");
-    later(|text| text.replace("dry-run: func() -> bool;", "dry-run: func() -> bool;\n  now-too: func() -> bool;"))
-        .expect("a function on an imported interface");
+    later(|text| {
+        text.replace("dry-run: func() -> bool;", "dry-run: func() -> bool;\n  now-too: func() -> bool;")
+    })
+    .expect("a function on an imported interface");
     later(|text| {
         text.replace(
             "duplicate: func() -> secret;",
@@ -44,7 +47,11 @@ fn everything_else_is_noticed() {
         ("a case", "egress-denied,\n", "egress-denied,\n    teapot,\n"),
         ("a parameter", "random: func(len: u32)", "random: func(len: u32, strong: bool)"),
         ("a removed function", "dry-run: func() -> bool;", ""),
-        ("a function that the component must export", "describe: func()", "more: func();\n  describe: func()"),
+        (
+            "a function that the component must export",
+            "describe: func()",
+            "more: func();\n  describe: func()",
+        ),
     ] {
         assert!(later(|text| text.replace(from, to)).is_err(), "{what}");
     }

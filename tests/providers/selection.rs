@@ -48,7 +48,8 @@ async fn a_detection_is_kept() {
         headers: Vec::new(),
         body: String::new(),
     };
-    let first = providers.select(&request("r.example"), async { Some(answer.clone()) }).await.expect("selected");
+    let first =
+        providers.select(&request("r.example"), async { Some(answer.clone()) }).await.expect("selected");
     assert_eq!(first.evidence, [Evidence::Generic]);
     let again = providers.select(&request("r.example"), async { panic!("known") }).await.expect("selected");
     assert!(matches!(again.evidence.as_slice(), [Evidence::Detected { .. }]), "{:?}", again.evidence);

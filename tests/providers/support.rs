@@ -2,13 +2,15 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::time::Duration;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::http::{HeaderMap, Method, Response, Uri};
-use idp::provider::{CallContext, CredentialSet, ProviderDialect, Providers, ProvidersConfig, SelectRequest, UserGrant};
+use idp::provider::{
+    CallContext, CredentialSet, ProviderDialect, Providers, ProvidersConfig, SelectRequest, UserGrant,
+};
 use idp_oci::client::dialect::{AuthRequest, Challenge, DialectError};
 use idp_oci::secret::Secret;
 
@@ -131,7 +133,8 @@ impl Setup {
         let providers = Providers::new(ProvidersConfig { deadline: self.deadline, ..config() });
         let mut request = SelectRequest::new(self.registry.parse().expect("a registry"), "http");
         request.flag = Some(self.provider.clone());
-        request.grants = self.grants.iter().map(|grant| grant.parse::<UserGrant>().expect("a grant")).collect();
+        request.grants =
+            self.grants.iter().map(|grant| grant.parse::<UserGrant>().expect("a grant")).collect();
         let selection = providers.select(&request, async { None }).await?;
         let mut context = CallContext::new(request.registry.clone(), "http", "push");
         context.settings = self.settings.iter().cloned().collect();

@@ -99,8 +99,7 @@ impl Linked {
     /// Links a component. What it imports and this host does not have is said by name.
     pub(crate) fn new(component: &Component, manifest: &Manifest) -> Result<Self, ProviderError> {
         let label = manifest.label();
-        let incompatible =
-            |detail: String| ProviderError::new(label.clone(), Failure::Incompatible, detail);
+        let incompatible = |detail: String| ProviderError::new(label.clone(), Failure::Incompatible, detail);
         let mut linker = Linker::new(component.engine());
         RegistryProvider::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)
             .map_err(|error| incompatible(error.to_string()))?;
@@ -178,7 +177,10 @@ impl Linked {
             }
         };
         if screen.bytes > RESULT_MAX {
-            return Err(failed(Failure::Limit(Limit::Answer), format!("it returned more than {RESULT_MAX} bytes")));
+            return Err(failed(
+                Failure::Limit(Limit::Answer),
+                format!("it returned more than {RESULT_MAX} bytes"),
+            ));
         }
         match outcome {
             Ok(answer) => match read(state, answer) {
@@ -278,7 +280,10 @@ impl Exports {
 fn newer(error: &wasmtime::Error) -> String {
     let text = format!("{error:#}");
     if text.contains("implementation is missing") || text.contains("matching implementation was not found") {
-        format!("it needs a function that this idp ({}) does not have: needs a newer idp ({text})", env!("CARGO_PKG_VERSION"))
+        format!(
+            "it needs a function that this idp ({}) does not have: needs a newer idp ({text})",
+            env!("CARGO_PKG_VERSION")
+        )
     } else {
         text
     }
@@ -299,7 +304,8 @@ fn classify(error: &wasmtime::Error) -> (Failure, String) {
             Trap::StackOverflow => Failure::Limit(Limit::Stack),
             _ => Failure::Crashed,
         };
-        return (failure, text);
+        tracing::debug!(target: "idp::provider", "{text}");
+        return (failure, trap.to_string());
     }
     if error.downcast_ref::<wasmtime_wasi::I32Exit>().is_some() {
         return (Failure::Crashed, "it called exit".to_owned());

@@ -7,20 +7,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use idp_oci::client::dialect::{
-    Answer, AuthRequest, Authorization, Challenge, Dialect, DialectError, Ensured, ErrorKind, Explanation, Grant, Hints, Scope,
+    Answer, AuthRequest, Authorization, Challenge, Dialect, DialectError, Ensured, ErrorKind, Explanation,
+    Grant, Hints, Scope,
 };
 use idp_oci::name::Repository;
 use std::time::Duration;
 
-use super::challenge;
 use super::call::{Asked, Budget, Linked, Shared};
+use super::challenge;
 use super::context::CallContext;
 use super::convert::{error_in, explanation_in, reuse_in, scope_in, scope_out};
 use super::egress::Policy;
 use super::error::NotAllowed;
+use super::grants::Grants;
 use super::manifest::{EnsureWhen, Manifest};
 use super::pattern::{Captures, Origin, OriginPattern, Symbols};
-use super::grants::Grants;
 use super::secrets::Held;
 use super::state::{Memory, Question, State};
 use super::transport::Transport;
@@ -172,7 +173,11 @@ impl ProviderDialect {
     }
 
     /// `None` when the provider has nothing to say.
-    async fn ask_explain(&self, answer: &Answer, operation: &str) -> Result<Option<Explanation>, DialectError> {
+    async fn ask_explain(
+        &self,
+        answer: &Answer,
+        operation: &str,
+    ) -> Result<Option<Explanation>, DialectError> {
         let Some(indices) = self.linked.exports.explanations.clone() else { return Ok(None) };
         let question = Question {
             subject: Some(answer.clone()),
@@ -186,7 +191,9 @@ impl ProviderDialect {
                 &self.shared,
                 asked,
                 |store, instance| {
-                    Box::pin(async move { indices.load(&mut *store, instance)?.call_explain(&mut *store).await })
+                    Box::pin(
+                        async move { indices.load(&mut *store, instance)?.call_explain(&mut *store).await },
+                    )
                 },
                 |_, explanation| Ok(explanation_in(explanation)),
             )
@@ -285,7 +292,9 @@ fn read_grant(state: &mut State, grant: auth::Grant) -> wasmtime::Result<Grant> 
         auth::Authorization::Bearer(token) => Authorization::Bearer(take(token)?),
         auth::Authorization::Basic((username, password)) => {
             if username.contains(':') || username.chars().any(char::is_control) {
-                return Err(NotAllowed("it granted a user name with `:` or control characters".to_owned()).into());
+                return Err(
+                    NotAllowed("it granted a user name with `:` or control characters".to_owned()).into()
+                );
             }
             Authorization::Basic { username, password: take(password)? }
         }
@@ -312,9 +321,15 @@ fn read_grant(state: &mut State, grant: auth::Grant) -> wasmtime::Result<Grant> 
 /// Headers that may carry a grant: `authorization`, and names of the product's own.
 fn may_grant(name: &str) -> bool {
     let lower = name.to_ascii_lowercase();
-    let token = !lower.is_empty() && lower.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
+    let token = !lower.is_empty()
+        && lower.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
     let method = lower.contains("method");
-    token && !method && (lower == "authorization" || lower == "private-token" || lower == "job-token" || lower.starts_with("x-"))
+    token
+        && !method
+        && (lower == "authorization"
+            || lower == "private-token"
+            || lower == "job-token"
+            || lower.starts_with("x-"))
 }
 
 #[async_trait]

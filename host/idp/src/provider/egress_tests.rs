@@ -63,7 +63,8 @@ impl Transport for Script {
         let url = exchange.url.to_string();
         let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
         sent.push((exchange.method, url.clone(), names, exchange.body.len()));
-        let (status, headers, body) = self.answers.get(&url).cloned().unwrap_or((404, Vec::new(), String::new()));
+        let (status, headers, body) =
+            self.answers.get(&url).cloned().unwrap_or((404, Vec::new(), String::new()));
         let headers = headers.into_iter().map(|(name, value)| (name, value.into_bytes())).collect();
         Ok(RawAnswer { status, headers, body: Zeroizing::new(body.into_bytes()) })
     }
@@ -151,7 +152,11 @@ async fn addresses_are_checked_behind_names() {
     ] {
         let script = Arc::new(Script::default().name(name, &addresses));
         let path = if name == "auth.example" { "/token" } else { "/x" };
-        assert_eq!(code(send(&script, get(&format!("https://{name}{path}"))).await), expect, "{name} {addresses:?}");
+        assert_eq!(
+            code(send(&script, get(&format!("https://{name}{path}"))).await),
+            expect,
+            "{name} {addresses:?}"
+        );
         assert_eq!(script.urls().len(), usize::from(expect == "sent"));
     }
     // The registry itself may be anywhere, and what is beside it too; a public realm of a private registry is not beside it.
@@ -226,14 +231,20 @@ async fn a_secret_goes_to_its_audience_only() {
 #[tokio::test]
 async fn what_is_sealed_is_read_by_public_pointers_only() {
     let body = r#"{"token":"short-lived-1","expires_in":300,"other":"x"}"#;
-    let headers = [("x-private", "p"), ("content-type", "application/json"), ("set-cookie", "a=b"), ("location", "https://x/y?z=1")];
+    let headers = [
+        ("x-private", "p"),
+        ("content-type", "application/json"),
+        ("set-cookie", "a=b"),
+        ("location", "https://x/y?z=1"),
+    ];
     let script = Arc::new(
         Script::default()
             .answer("https://auth.example/token", 200, &headers, body)
             .answer("https://r.example/open", 200, &headers, body)
             .answer("https://r.example/v2/list", 200, &headers, body),
     );
-    let capture = |pointer: &str| Capture { name: "t".to_owned(), source: Source::Pointer(pointer.to_owned()) };
+    let capture =
+        |pointer: &str| Capture { name: "t".to_owned(), source: Source::Pointer(pointer.to_owned()) };
     let out = Outgoing { captures: vec![capture("/token")], ..get("https://auth.example/token") };
     let scrub = &mut Scrubber::default();
     let answer = gate(&script, 64).send(out, scrub).await.expect("an answer");
@@ -264,7 +275,8 @@ async fn what_is_sealed_is_read_by_public_pointers_only() {
 #[tokio::test]
 async fn echoes_are_blanked() {
     let echo = "Bearer hunter2-hunter2";
-    let script = Arc::new(Script::default().answer("https://r.example/echo", 200, &[("docker-echo", echo)], echo));
+    let script =
+        Arc::new(Script::default().answer("https://r.example/echo", 200, &[("docker-echo", echo)], echo));
     let answer = send(&script, with_secret(get("https://r.example/echo"), &password(&["registry"]))).await;
     let answer = answer.expect("an answer");
     let body = String::from_utf8(answer.body().expect("public")).expect("text");
@@ -278,7 +290,15 @@ async fn requests_are_counted_and_headers_checked() {
     let scrub = &mut Scrubber::default();
     assert_eq!(code(gate.send(get("https://r.example/"), scrub).await), "sent");
     assert_eq!(code(gate.send(get("https://r.example/"), scrub).await), "requests");
-    for name in ["Host", "cookie", "Content-Length", "proxy-authorization", "TE", "x-http-method-override", "authorization"] {
+    for name in [
+        "Host",
+        "cookie",
+        "Content-Length",
+        "proxy-authorization",
+        "TE",
+        "x-http-method-override",
+        "authorization",
+    ] {
         let mut out = get("https://r.example/");
         let value = Rendered::join(&[Part::Text("x".to_owned())], as_is).expect("rendered");
         out.headers.push((name.to_owned(), value));
@@ -290,20 +310,25 @@ async fn requests_are_counted_and_headers_checked() {
         out.headers.push((name.to_owned(), value));
         assert_eq!(code(send(&script, out).await), "invalid", "{name}");
     }
-    assert_eq!(code(send(&script, Outgoing { method: "CONNECT".to_owned(), ..get("https://r.example/") }).await), "invalid");
+    assert_eq!(
+        code(send(&script, Outgoing { method: "CONNECT".to_owned(), ..get("https://r.example/") }).await),
+        "invalid"
+    );
     assert_eq!(code(send(&script, get("https://u:p@r.example/")).await), "invalid");
-    let script = Arc::new(Script::default().answer("https://r.example/", 200, &[("content-encoding", "gzip")], ""));
+    let script =
+        Arc::new(Script::default().answer("https://r.example/", 200, &[("content-encoding", "gzip")], ""));
     assert_eq!(code(send(&script, get("https://r.example/")).await), "invalid", "what cannot be searched");
 }
 
 #[tokio::test]
 async fn a_realm_is_learned_from_the_registry_only() {
     let challenge = [("www-authenticate", "Bearer realm=\"https://new.example/token\"")];
-    let script = Arc::new(
-        Script::default()
-            .answer("https://r.example/v2/", 401, &challenge, "")
-            .answer("https://api.example/", 401, &challenge, ""),
-    );
+    let script = Arc::new(Script::default().answer("https://r.example/v2/", 401, &challenge, "").answer(
+        "https://api.example/",
+        401,
+        &challenge,
+        "",
+    ));
     let scrub = &mut Scrubber::default();
     let mut gate = gate(&script, 64);
     gate.send(get("https://api.example/"), scrub).await.expect("an answer");

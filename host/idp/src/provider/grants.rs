@@ -18,7 +18,9 @@ pub struct UserGrant(EgressRule);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GrantError {
     /// Not of this form.
-    #[error("`{0}` is not a grant: write egress=ORIGIN [METHOD,METHOD] [/PATH], for example `egress=https://auth.example:8443 GET,POST /token`")]
+    #[error(
+        "`{0}` is not a grant: write egress=ORIGIN [METHOD,METHOD] [/PATH], for example `egress=https://auth.example:8443 GET,POST /token`"
+    )]
     Form(String),
     /// The origin.
     #[error(transparent)]
@@ -196,7 +198,10 @@ impl Grants {
                 allowed.iter().any(|rule| {
                     rule.origin.covers(&asked.origin)
                         && rule.methods.contains(method)
-                        && rule.paths.iter().any(|prefix| path_matches(prefix, path) || prefix == path || prefix == "/")
+                        && rule
+                            .paths
+                            .iter()
+                            .any(|prefix| path_matches(prefix, path) || prefix == path || prefix == "/")
                 })
             })
         })
@@ -207,7 +212,9 @@ impl Grants {
 fn climbs(path: &str) -> bool {
     let once = percent_decode_str(path).decode_utf8_lossy().into_owned();
     let twice = percent_decode_str(&once).decode_utf8_lossy().into_owned();
-    [once, twice].iter().any(|path| path.split(['/', '\\']).any(|segment| segment == ".." || segment.starts_with("..;")))
+    [once, twice]
+        .iter()
+        .any(|path| path.split(['/', '\\']).any(|segment| segment == ".." || segment.starts_with("..;")))
 }
 
 #[cfg(test)]
@@ -306,7 +313,14 @@ mod tests {
             let grant: UserGrant = text.parse().expect(text);
             assert_eq!(grant.to_string().parse::<UserGrant>().expect(text), grant);
         }
-        for bad in ["", "egress=", "egress=a.example", "https://a.example", "egress=https://a.example get", "egress=realm GET x"] {
+        for bad in [
+            "",
+            "egress=",
+            "egress=a.example",
+            "https://a.example",
+            "egress=https://a.example get",
+            "egress=realm GET x",
+        ] {
             assert!(bad.parse::<UserGrant>().is_err(), "{bad}");
         }
     }
