@@ -3,11 +3,14 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::http::{HeaderMap, Method, Response, Uri};
-use idp::provider::{CallContext, CredentialSet, ProviderDialect, Providers, ProvidersConfig, SelectRequest, UserGrant};
+use idp::provider::{
+    CallContext, CredentialSet, ProviderDialect, Providers, ProvidersConfig, SelectRequest, UserGrant,
+};
 use idp_oci::client::dialect::{AuthRequest, Challenge, DialectError};
 use idp_oci::secret::Secret;
 
@@ -56,8 +59,12 @@ impl Server {
                 let (parts, body) = request.into_parts();
                 let body = axum::body::to_bytes(body, 16 << 20).await.expect("a body");
                 let seen = Seen { method: parts.method, uri: parts.uri, headers: parts.headers, body };
+                let never = seen.uri.path() == "/chaos/slow";
                 let (status, headers, body) = answer(&seen);
                 kept.lock().unwrap_or_else(PoisonError::into_inner).push(seen);
+                if never {
+                    std::future::pending::<()>().await;
+                }
                 let mut response = Response::builder().status(status);
                 for (name, value) in headers {
                     response = response.header(name, value);
@@ -76,6 +83,13 @@ impl Server {
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
+}
+
+/// A component that `cargo xtask guests` built.
+pub(crate) fn guest(name: &str) -> String {
+    let path = root().join("target/guests-out").join(name);
+    assert!(path.is_file(), "{} is missing: run `cargo xtask guests`", path.display());
+    path.display().to_string()
 }
 
 pub(crate) fn root() -> PathBuf {
@@ -100,6 +114,7 @@ pub(crate) struct Setup {
     pub(crate) grants: Vec<String>,
     pub(crate) settings: Vec<(String, String)>,
     pub(crate) secret: Option<(String, String)>,
+    pub(crate) deadline: Duration,
 }
 
 impl Setup {
@@ -110,14 +125,16 @@ impl Setup {
             grants: Vec::new(),
             settings: Vec::new(),
             secret: Some(("robot".to_owned(), SECRET.to_owned())),
+            deadline: Duration::from_secs(20),
         }
     }
 
     pub(crate) async fn load(&self) -> Result<ProviderDialect, DialectError> {
-        let providers = Providers::new(config());
+        let providers = Providers::new(ProvidersConfig { deadline: self.deadline, ..config() });
         let mut request = SelectRequest::new(self.registry.parse().expect("a registry"), "http");
         request.flag = Some(self.provider.clone());
-        request.grants = self.grants.iter().map(|grant| grant.parse::<UserGrant>().expect("a grant")).collect();
+        request.grants =
+            self.grants.iter().map(|grant| grant.parse::<UserGrant>().expect("a grant")).collect();
         let selection = providers.select(&request, async { None }).await?;
         let mut context = CallContext::new(request.registry.clone(), "http", "push");
         context.settings = self.settings.iter().cloned().collect();

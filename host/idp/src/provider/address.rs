@@ -34,14 +34,20 @@ impl Class {
         let [a, b, c, _] = address.octets();
         match (a, b, c) {
             // The usual address of the metadata service; containers' task credentials; Alibaba's.
-            _ if matches!(address.octets(), [169, 254, 169, 254] | [169, 254, 170, _] | [100, 100, 100, 200]) => {
+            _ if matches!(
+                address.octets(),
+                [169, 254, 169, 254] | [169, 254, 170, _] | [100, 100, 100, 200]
+            ) =>
+            {
                 Self::Metadata
             }
             (127, ..) => Self::Loopback,
             (10, ..) | (172, 16..=31, _) | (192, 168, _) => Self::Private,
             (169, 254, _) => Self::LinkLocal,
             (100, 64..=127, _) => Self::Shared,
-            (0 | 224..=255, ..) | (192, 0, 0 | 2) | (198, 18 | 19, _) | (198, 51, 100) | (203, 0, 113) => Self::Special,
+            (0 | 224..=255, ..) | (192, 0, 0 | 2) | (198, 18 | 19, _) | (198, 51, 100) | (203, 0, 113) => {
+                Self::Special
+            }
             _ => Self::Public,
         }
     }

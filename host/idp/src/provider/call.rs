@@ -67,6 +67,8 @@ pub(crate) struct Shared {
     pub(crate) audiences: Arc<HashMap<String, Vec<OriginPattern>>>,
     pub(crate) settings: Arc<Vec<String>>,
     pub(crate) memory: Arc<Memory>,
+    /// The most that any call may take.
+    pub(crate) deadline: Duration,
 }
 
 /// Budgets that differ by question.
@@ -97,8 +99,7 @@ impl Linked {
     /// Links a component. What it imports and this host does not have is said by name.
     pub(crate) fn new(component: &Component, manifest: &Manifest) -> Result<Self, ProviderError> {
         let label = manifest.label();
-        let incompatible =
-            |detail: String| ProviderError::new(label.clone(), Failure::Incompatible, detail);
+        let incompatible = |detail: String| ProviderError::new(label.clone(), Failure::Incompatible, detail);
         let mut linker = Linker::new(component.engine());
         RegistryProvider::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)
             .map_err(|error| incompatible(error.to_string()))?;
@@ -128,7 +129,7 @@ impl Linked {
         let started = Instant::now();
         let log = LogBook::new(&self.label);
         let export = asked.export;
-        let time = asked.budget.time;
+        let time = asked.budget.time.min(shared.deadline);
         let failed = |failure, detail: String| ProviderError {
             export: export.to_owned(),
             log: log.tail(LOG_TAIL),
@@ -145,7 +146,7 @@ impl Linked {
         .await;
         let outcome = match ran {
             Err(_) => {
-                let detail = format!("it did not answer within {} s", time.as_secs());
+                let detail = format!("it did not answer within {} ms", time.as_millis());
                 return Err(failed(Failure::Limit(Limit::Time), detail));
             }
             Ok(Err(error)) => {
@@ -176,7 +177,10 @@ impl Linked {
             }
         };
         if screen.bytes > RESULT_MAX {
-            return Err(failed(Failure::Limit(Limit::Answer), format!("it returned more than {RESULT_MAX} bytes")));
+            return Err(failed(
+                Failure::Limit(Limit::Answer),
+                format!("it returned more than {RESULT_MAX} bytes"),
+            ));
         }
         match outcome {
             Ok(answer) => match read(state, answer) {
@@ -276,7 +280,10 @@ impl Exports {
 fn newer(error: &wasmtime::Error) -> String {
     let text = format!("{error:#}");
     if text.contains("implementation is missing") || text.contains("matching implementation was not found") {
-        format!("it needs a function that this idp ({}) does not have: needs a newer idp ({text})", env!("CARGO_PKG_VERSION"))
+        format!(
+            "it needs a function that this idp ({}) does not have: needs a newer idp ({text})",
+            env!("CARGO_PKG_VERSION")
+        )
     } else {
         text
     }
@@ -297,7 +304,8 @@ fn classify(error: &wasmtime::Error) -> (Failure, String) {
             Trap::StackOverflow => Failure::Limit(Limit::Stack),
             _ => Failure::Crashed,
         };
-        return (failure, text);
+        tracing::debug!(target: "idp::provider", "{text}");
+        return (failure, trap.to_string());
     }
     if error.downcast_ref::<wasmtime_wasi::I32Exit>().is_some() {
         return (Failure::Crashed, "it called exit".to_owned());

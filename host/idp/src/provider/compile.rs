@@ -89,7 +89,11 @@ fn compile(component: &[u8], backend: Backend) -> Result<Vec<u8>, String> {
 }
 
 /// Compiles a component in a child process of `executable`.
-pub(crate) async fn in_child(executable: &Path, component: &[u8], backend: Backend) -> Result<Vec<u8>, CompileError> {
+pub(crate) async fn in_child(
+    executable: &Path,
+    component: &[u8],
+    backend: Backend,
+) -> Result<Vec<u8>, CompileError> {
     let directory = tempfile::Builder::new().prefix("idp-compile-").tempdir()?;
     let (input, output) = (directory.path().join("in.wasm"), directory.path().join("out.cwasm"));
     tokio::fs::write(&input, component).await?;

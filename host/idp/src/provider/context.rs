@@ -55,6 +55,10 @@ impl CallContext {
 impl fmt::Debug for CallContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let slots: Vec<&String> = self.credentials.keys().collect();
-        write!(f, "CallContext({}://{}, {}, credentials for {slots:?})", self.scheme, self.registry, self.operation)
+        write!(
+            f,
+            "CallContext({}://{}, {}, credentials for {slots:?})",
+            self.scheme, self.registry, self.operation
+        )
     }
 }

@@ -7,20 +7,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use idp_oci::client::dialect::{
-    Answer, AuthRequest, Authorization, Challenge, Dialect, DialectError, Ensured, ErrorKind, Explanation, Grant, Hints, Scope,
+    Answer, AuthRequest, Authorization, Challenge, Dialect, DialectError, Ensured, ErrorKind, Explanation,
+    Grant, Hints, Scope,
 };
 use idp_oci::name::Repository;
 use std::time::Duration;
-use url::Url;
 
 use super::call::{Asked, Budget, Linked, Shared};
+use super::challenge;
 use super::context::CallContext;
 use super::convert::{error_in, explanation_in, reuse_in, scope_in, scope_out};
 use super::egress::Policy;
 use super::error::NotAllowed;
+use super::grants::Grants;
 use super::manifest::{EnsureWhen, Manifest};
 use super::pattern::{Captures, Origin, OriginPattern, Symbols};
-use super::grants::Grants;
 use super::secrets::Held;
 use super::state::{Memory, Question, State};
 use super::transport::Transport;
@@ -52,6 +53,7 @@ impl ProviderDialect {
         captures: &Captures,
         context: CallContext,
         transport: Arc<dyn Transport>,
+        deadline: Duration,
     ) -> Result<Self, DialectError> {
         let registry = Origin::registry(&context.scheme, context.registry.as_str()).ok_or_else(|| {
             DialectError::new(ErrorKind::Invalid, format!("`{}` is not a registry", context.registry))
@@ -70,6 +72,7 @@ impl ProviderDialect {
             audiences: Arc::new(audiences),
             settings: Arc::new(settings),
             memory: Arc::new(Memory::default()),
+            deadline,
         };
         Ok(Self {
             linked,
@@ -99,6 +102,18 @@ impl ProviderDialect {
         &self.shared.policy.grants
     }
 
+    /// Whether it is part of idp.
+    pub(crate) fn trusted(&self) -> bool {
+        self.shared.policy.grants.is_built_in()
+    }
+
+    /// Whether a request to another registry's API would be let out.
+    pub(crate) fn may_reach(&self, host: &idp_oci::name::Registry) -> bool {
+        let symbols = Symbols { registry: self.registry.clone(), realms: Vec::new() };
+        let url = format!("{}://{host}/v2/", self.shared.context.scheme);
+        url.parse().is_ok_and(|url| self.shared.policy.grants.check("GET", &url, &symbols).is_ok())
+    }
+
     /// A call with what is known of this registry.
     pub(crate) fn asked(&self, export: &'static str, budget: Budget, question: Question) -> Asked {
         let symbols = self.symbols(&question.challenges);
@@ -108,16 +123,7 @@ impl ProviderDialect {
 
     /// The realms of these challenges, or of the last ones that had any.
     fn symbols(&self, challenges: &[Challenge]) -> Symbols {
-        let found: Vec<(Origin, String)> = challenges
-            .iter()
-            .filter_map(|challenge| {
-                let realm = challenge.param("realm")?;
-                let base = Url::parse(&format!("{}/", self.registry)).ok()?;
-                let url = if realm.starts_with('/') { base.join(realm) } else { Url::parse(realm) }.ok()?;
-                Some((Origin::of(&url)?, url.path().to_owned()))
-            })
-            .take(4)
-            .collect();
+        let found = challenge::realms(challenges, &self.registry);
         let mut realms = self.realms.lock().unwrap_or_else(PoisonError::into_inner);
         if !found.is_empty() {
             *realms = found;
@@ -167,7 +173,11 @@ impl ProviderDialect {
     }
 
     /// `None` when the provider has nothing to say.
-    async fn ask_explain(&self, answer: &Answer, operation: &str) -> Result<Option<Explanation>, DialectError> {
+    async fn ask_explain(
+        &self,
+        answer: &Answer,
+        operation: &str,
+    ) -> Result<Option<Explanation>, DialectError> {
         let Some(indices) = self.linked.exports.explanations.clone() else { return Ok(None) };
         let question = Question {
             subject: Some(answer.clone()),
@@ -181,7 +191,9 @@ impl ProviderDialect {
                 &self.shared,
                 asked,
                 |store, instance| {
-                    Box::pin(async move { indices.load(&mut *store, instance)?.call_explain(&mut *store).await })
+                    Box::pin(
+                        async move { indices.load(&mut *store, instance)?.call_explain(&mut *store).await },
+                    )
                 },
                 |_, explanation| Ok(explanation_in(explanation)),
             )
@@ -280,7 +292,9 @@ fn read_grant(state: &mut State, grant: auth::Grant) -> wasmtime::Result<Grant> 
         auth::Authorization::Bearer(token) => Authorization::Bearer(take(token)?),
         auth::Authorization::Basic((username, password)) => {
             if username.contains(':') || username.chars().any(char::is_control) {
-                return Err(NotAllowed("it granted a user name with `:` or control characters".to_owned()).into());
+                return Err(
+                    NotAllowed("it granted a user name with `:` or control characters".to_owned()).into()
+                );
             }
             Authorization::Basic { username, password: take(password)? }
         }
@@ -307,9 +321,15 @@ fn read_grant(state: &mut State, grant: auth::Grant) -> wasmtime::Result<Grant> 
 /// Headers that may carry a grant: `authorization`, and names of the product's own.
 fn may_grant(name: &str) -> bool {
     let lower = name.to_ascii_lowercase();
-    let token = !lower.is_empty() && lower.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
+    let token = !lower.is_empty()
+        && lower.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
     let method = lower.contains("method");
-    token && !method && (lower == "authorization" || lower == "private-token" || lower == "job-token" || lower.starts_with("x-"))
+    token
+        && !method
+        && (lower == "authorization"
+            || lower == "private-token"
+            || lower == "job-token"
+            || lower.starts_with("x-"))
 }
 
 #[async_trait]

@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use super::address::Class;
 use super::answer::{Answered, Capture, Seal, render};
+use super::challenge;
 use super::grants::{Allowed, Grants};
 use super::manifest::{Manifest, PublicPointers};
 use super::pattern::{Captures, Origin, OriginPattern, Symbols, path_matches};
@@ -22,6 +23,8 @@ use super::transport::{Exchange, RawAnswer, Transport, TransportError};
 pub(crate) const ANSWER_MAX: usize = 4 * 1024 * 1024;
 /// Redirects in a row, whatever the guest asks for.
 const REDIRECTS_MAX: u8 = 10;
+/// Realms in one call.
+const REALMS_MAX: usize = 8;
 /// For one exchange, unless the guest asks for less.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -106,7 +109,12 @@ pub(crate) struct Gate {
 
 impl Gate {
     /// For one call that may send so many requests.
-    pub(crate) fn new(policy: Arc<Policy>, symbols: Symbols, transport: Arc<dyn Transport>, requests: u32) -> Self {
+    pub(crate) fn new(
+        policy: Arc<Policy>,
+        symbols: Symbols,
+        transport: Arc<dyn Transport>,
+        requests: u32,
+    ) -> Self {
         Self { policy, symbols, transport, left: requests, home: None }
     }
 
@@ -116,7 +124,11 @@ impl Gate {
     }
 
     /// Sends a request and follows what may be followed.
-    pub(crate) async fn send(&mut self, mut out: Outgoing, scrub: &mut Scrubber) -> Result<Answered, Refused> {
+    pub(crate) async fn send(
+        &mut self,
+        mut out: Outgoing,
+        scrub: &mut Scrubber,
+    ) -> Result<Answered, Refused> {
         check_request(&out)?;
         let mut url = parse(&out.url)?;
         let secrets: Vec<Held> = out
@@ -133,7 +145,8 @@ impl Gate {
         let mut token_endpoint = false;
         let mut followed = 0;
         loop {
-            let origin = Origin::of(&url).ok_or_else(|| Refused::Invalid("only http and https".to_owned()))?;
+            let origin =
+                Origin::of(&url).ok_or_else(|| Refused::Invalid("only http and https".to_owned()))?;
             let allowed = self
                 .policy
                 .grants
@@ -142,11 +155,17 @@ impl Gate {
             let carried = out.headers.iter().flat_map(|(_, value)| &value.secrets).chain(&out.body.secrets);
             for held in carried {
                 if !held.admits(&origin, &self.symbols) {
-                    return Err(denied("audience", format!("a secret of this request may not be sent to {origin}")));
+                    return Err(denied(
+                        "audience",
+                        format!("a secret of this request may not be sent to {origin}"),
+                    ));
                 }
             }
             if allowed == Allowed::Challenge && !origin.tls && self.symbols.registry.tls {
-                return Err(denied("origin", format!("{origin}: the realm of an https registry must be https")));
+                return Err(denied(
+                    "origin",
+                    format!("{origin}: the realm of an https registry must be https"),
+                ));
             }
             let addresses = self.addresses(&origin, allowed).await?;
             self.left = self
@@ -156,6 +175,9 @@ impl Gate {
             token_endpoint |= self.policy.is_token_endpoint(&origin, url.path(), &self.symbols);
             sealed |= token_endpoint || allowed == Allowed::Challenge;
             let answer = self.exchange(&out, &url, &origin, addresses).await?;
+            if origin == self.symbols.registry {
+                self.learn_realms(&answer);
+            }
             let location = answer.headers.iter().find(|(name, _)| name == "location");
             if let (301..=303 | 307 | 308, Some((_, location))) = (answer.status, location)
                 && followed < out.max_redirects.min(REDIRECTS_MAX)
@@ -163,7 +185,8 @@ impl Gate {
                 followed += 1;
                 let location = String::from_utf8_lossy(location).into_owned();
                 let next = url.join(&location).ok().and_then(|next| parse(next.as_str()).ok());
-                let next = next.ok_or_else(|| denied("redirect", format!("{origin} redirects to nowhere")))?;
+                let next =
+                    next.ok_or_else(|| denied("redirect", format!("{origin} redirects to nowhere")))?;
                 redirect(&mut out, &origin, &next, answer.status)?;
                 url = next;
                 continue;
@@ -175,6 +198,18 @@ impl Gate {
                 url,
             };
             return render(answer, seal, &out.captures, scrub).map_err(Refused::Invalid);
+        }
+    }
+
+    /// A challenge that the registry gives in this call names a realm for the rest of it.
+    fn learn_realms(&mut self, answer: &RawAnswer) {
+        let values = answer.headers.iter().filter(|(name, _)| name == "www-authenticate");
+        let values: Vec<_> = values.map(|(_, value)| String::from_utf8_lossy(value)).collect();
+        let challenges = challenge::parse(values.iter().map(AsRef::as_ref));
+        for realm in challenge::realms(&challenges, &self.symbols.registry) {
+            if self.symbols.realms.len() < REALMS_MAX && !self.symbols.realms.contains(&realm) {
+                self.symbols.realms.push(realm);
+            }
         }
     }
 
@@ -250,7 +285,9 @@ impl Gate {
             .iter()
             .any(|(name, value)| name == "content-encoding" && !value.eq_ignore_ascii_case(b"identity"));
         if coded {
-            return Err(Refused::Invalid(format!("{origin} sent a compressed answer that was not asked for")));
+            return Err(Refused::Invalid(format!(
+                "{origin} sent a compressed answer that was not asked for"
+            )));
         }
         Ok(answer)
     }
@@ -284,7 +321,10 @@ fn redirect(out: &mut Outgoing, from: &Origin, next: &Url, status: u16) -> Resul
     if *from != to {
         out.headers.retain(|(_, value)| value.secrets.is_empty());
         if !out.body.secrets.is_empty() {
-            return Err(denied("redirect", format!("{from} redirects a request with a secret in its body to {to}")));
+            return Err(denied(
+                "redirect",
+                format!("{from} redirects a request with a secret in its body to {to}"),
+            ));
         }
     }
     Ok(())

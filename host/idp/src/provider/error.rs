@@ -99,8 +99,11 @@ impl fmt::Display for ProviderError {
             write!(f, " in {}", self.export)?;
         }
         write!(f, ": {}", self.detail)?;
-        if let Some(last) = self.log.last() {
-            write!(f, " (its last words: {last})")?;
+        // What Rust says to itself is of no use to those who did not build the provider.
+        let said = self.log.iter().filter(|line| !line.starts_with("note: run with `RUST_BACKTRACE"));
+        let said: Vec<&str> = said.map(String::as_str).collect();
+        if !said.is_empty() {
+            write!(f, " (its last words: {})", said[said.len().saturating_sub(3)..].join(" | "))?;
         }
         match self.failure {
             Failure::Crashed | Failure::Limit(_) => {

@@ -18,7 +18,9 @@ pub struct UserGrant(EgressRule);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GrantError {
     /// Not of this form.
-    #[error("`{0}` is not a grant: write egress=ORIGIN [METHOD,METHOD] [/PATH], for example `egress=https://auth.example:8443 GET,POST /token`")]
+    #[error(
+        "`{0}` is not a grant: write egress=ORIGIN [METHOD,METHOD] [/PATH], for example `egress=https://auth.example:8443 GET,POST /token`"
+    )]
     Form(String),
     /// The origin.
     #[error(transparent)]
@@ -117,7 +119,7 @@ fn matches(rule: &EgressRule, method: &str, origin: &Origin, path: &str, symbols
         ref pattern => pattern.matches(origin, symbols),
     };
     there
-        && rule.methods.iter().any(|granted| granted == method)
+        && rule.methods.iter().any(|granted| granted == method || (method == "HEAD" && granted == "GET"))
         && rule.paths.iter().any(|prefix| path_matches(prefix, path))
 }
 
@@ -174,6 +176,11 @@ impl Grants {
         Ok(if named || origin == symbols.registry { Allowed::Granted } else { Allowed::Challenge })
     }
 
+    /// Whether everything asked for is allowed because the provider is part of idp.
+    pub(crate) fn is_built_in(&self) -> bool {
+        self.allowed.is_none()
+    }
+
     /// What is asked for, one line each, and whether it is allowed.
     pub fn lines(&self) -> Vec<(String, bool)> {
         self.asked.iter().map(|rule| (line(rule), self.covers(rule))).collect()
@@ -191,7 +198,10 @@ impl Grants {
                 allowed.iter().any(|rule| {
                     rule.origin.covers(&asked.origin)
                         && rule.methods.contains(method)
-                        && rule.paths.iter().any(|prefix| path_matches(prefix, path) || prefix == path || prefix == "/")
+                        && rule
+                            .paths
+                            .iter()
+                            .any(|prefix| path_matches(prefix, path) || prefix == path || prefix == "/")
                 })
             })
         })
@@ -202,7 +212,9 @@ impl Grants {
 fn climbs(path: &str) -> bool {
     let once = percent_decode_str(path).decode_utf8_lossy().into_owned();
     let twice = percent_decode_str(&once).decode_utf8_lossy().into_owned();
-    [once, twice].iter().any(|path| path.split(['/', '\\']).any(|segment| segment == ".." || segment.starts_with("..;")))
+    [once, twice]
+        .iter()
+        .any(|path| path.split(['/', '\\']).any(|segment| segment == ".." || segment.starts_with("..;")))
 }
 
 #[cfg(test)]
@@ -253,7 +265,9 @@ mod tests {
             (None, "GET", "https://r.example/v2/a%2Fb", Some(Allowed::Granted)),
             (None, "GET", "http://r.example/v2/x", None),
             (None, "GET", "https://r.example:444/v2/x", None),
-            (None, "POST", "https://auth.example/anything", Some(Allowed::Challenge)),
+            (None, "POST", "https://auth.example/token", Some(Allowed::Challenge)),
+            (None, "POST", "https://auth.example/other", None),
+            (None, "HEAD", "https://r.example/v2/x", Some(Allowed::Granted)),
             (None, "POST", "https://r.example/oauth", Some(Allowed::Granted)),
             (None, "POST", "https://r.example/v2/x", None),
             (None, "POST", "https://api.eu.example.com/token", Some(Allowed::Granted)),
@@ -299,7 +313,14 @@ mod tests {
             let grant: UserGrant = text.parse().expect(text);
             assert_eq!(grant.to_string().parse::<UserGrant>().expect(text), grant);
         }
-        for bad in ["", "egress=", "egress=a.example", "https://a.example", "egress=https://a.example get", "egress=realm GET x"] {
+        for bad in [
+            "",
+            "egress=",
+            "egress=a.example",
+            "https://a.example",
+            "egress=https://a.example get",
+            "egress=realm GET x",
+        ] {
             assert!(bad.parse::<UserGrant>().is_err(), "{bad}");
         }
     }

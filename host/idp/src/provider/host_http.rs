@@ -17,7 +17,8 @@ use super::v0_1::idp::registry_provider::types::{Error, ErrorKind};
 
 impl State {
     fn outgoing(&self, request: Request) -> wasmtime::Result<Result<Outgoing, Error>> {
-        let large = |_: SecretError| refuse(ErrorKind::Invalid, "too-large", "the request is larger than 1 MiB");
+        let large =
+            |_: SecretError| refuse(ErrorKind::Invalid, "too-large", "the request is larger than 1 MiB");
         let wrong = |code: &str, message: String| Ok(Err(refuse(ErrorKind::Invalid, code, message)));
         let mut headers = Vec::with_capacity(request.headers.len());
         for header in request.headers {
@@ -120,9 +121,7 @@ impl Host for State {
             Err(error) => return Ok(Err(error)),
         };
         match self.gate.send(outgoing, &mut self.scrub).await {
-            Ok(answered) => {
-                Ok(Ok(self.table.push(answered).map_err(|_| LimitHit(Limit::Handles))?))
-            }
+            Ok(answered) => Ok(Ok(self.table.push(answered).map_err(|_| LimitHit(Limit::Handles))?)),
             Err(refused) => Ok(Err(self.explain(&refused))),
         }
     }
@@ -138,7 +137,13 @@ impl HostResponse for State {
     }
 
     async fn body(&mut self, this: Resource<Answered>) -> wasmtime::Result<Result<Vec<u8>, Error>> {
-        let sealed = || refuse(ErrorKind::Denied, "sealed", "the answer is sealed: capture what is secret, or list pointers as [[public]]");
+        let sealed = || {
+            refuse(
+                ErrorKind::Denied,
+                "sealed",
+                "the answer is sealed: capture what is secret, or list pointers as [[public]]",
+            )
+        };
         Ok(self.table.get(&this)?.body().ok_or_else(sealed))
     }
 

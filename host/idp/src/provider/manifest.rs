@@ -33,8 +33,8 @@ pub enum ManifestError {
          (the SDK puts provider.toml there; see wit/README.md, \"The manifest\")"
     )]
     Missing,
-    /// Two different ones.
-    #[error("the component carries {0} different `{SECTION}` sections")]
+    /// More than one.
+    #[error("the component carries {0} `{SECTION}` sections; one is what counts")]
     Several(usize),
     /// Beyond [`MANIFEST_MAX`].
     #[error("the manifest has {0} bytes; the most is {MANIFEST_MAX}")]
@@ -269,8 +269,8 @@ impl Manifest {
         {
             return Err(ManifestError::Schema(schema.unsigned_abs()));
         }
-        let manifest: Self =
-            toml::from_str(text).map_err(|error| ManifestError::Syntax(error.to_string().trim().to_owned()))?;
+        let manifest: Self = toml::from_str(text)
+            .map_err(|error| ManifestError::Syntax(error.to_string().trim().to_owned()))?;
         manifest.check()?;
         Ok(manifest)
     }
@@ -295,7 +295,8 @@ impl Manifest {
             return wrong("version", "empty, longer than 64 bytes, or not text".to_owned());
         }
         for fingerprint in &self.fingerprint {
-            let keys = [&fingerprint.scheme, &fingerprint.service, &fingerprint.realm_path, &fingerprint.header];
+            let keys =
+                [&fingerprint.scheme, &fingerprint.service, &fingerprint.realm_path, &fingerprint.header];
             if keys.iter().all(|key| key.is_none()) {
                 return wrong("fingerprint", "one without a key would match every registry".to_owned());
             }
@@ -319,7 +320,10 @@ impl Manifest {
                 .iter()
                 .find(|pointer| !pointer.starts_with('/') && !(*pointer == "*" && public.pointers.len() == 1))
             {
-                return wrong("public.pointers", format!("`{}` is not a JSON pointer", pointer.escape_debug()));
+                return wrong(
+                    "public.pointers",
+                    format!("`{}` is not a JSON pointer", pointer.escape_debug()),
+                );
             }
         }
         Ok(())
@@ -368,9 +372,7 @@ fn section(component: &[u8]) -> Result<String, ManifestError> {
                 if section.data().len() > MANIFEST_MAX {
                     return Err(ManifestError::Long(section.data().len()));
                 }
-                if !found.contains(&section.data()) {
-                    found.push(section.data());
-                }
+                found.push(section.data());
             }
             _ => {}
         }

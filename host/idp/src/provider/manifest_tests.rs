@@ -40,10 +40,8 @@ fn the_section_is_found_wherever_the_toolchain_put_it() {
     for bytes in [component(&[section.clone()]), component(&[nested(&[section.clone()])])] {
         assert_eq!(Manifest::of_component(&bytes).expect("a manifest").label(), "example 1.0.0");
     }
-    let twice = component(&[nested(&[section.clone()]), section.clone()]);
-    assert!(Manifest::of_component(&twice).is_ok(), "the same text twice is no contradiction");
-    let other = custom("idp:provider", LEAST.replace("1.0.0", "2.0.0").as_bytes());
-    assert_eq!(Manifest::of_component(&component(&[section, other])), Err(ManifestError::Several(2)));
+    let twice = component(&[nested(&[section.clone()]), section]);
+    assert_eq!(Manifest::of_component(&twice), Err(ManifestError::Several(2)));
 }
 
 #[test]
@@ -61,7 +59,9 @@ fn what_is_no_provider_is_refused_with_its_reason() {
 
 #[test]
 fn contracts_and_schemas_of_other_hosts() {
-    for (contract, good) in [("0.1", true), ("0.1.0", true), ("0.1.1", false), ("0.2", false), ("1.0.0", false)] {
+    for (contract, good) in
+        [("0.1", true), ("0.1.0", true), ("0.1.1", false), ("0.2", false), ("1.0.0", false)]
+    {
         let parsed = Manifest::parse(&LEAST.replace("\"0.1\"", &format!("\"{contract}\"")));
         assert_eq!(parsed.is_ok(), good, "{contract}");
         if !good {

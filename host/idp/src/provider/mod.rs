@@ -17,6 +17,7 @@ mod answer;
 mod builtin;
 mod cache;
 mod call;
+mod challenge;
 pub mod compile;
 mod context;
 mod convert;
@@ -30,6 +31,8 @@ mod host_http;
 mod host_secrets;
 mod load;
 mod manifest;
+#[cfg(test)]
+mod measure;
 mod pattern;
 mod product;
 mod registry;
@@ -49,11 +52,11 @@ pub use engine::Backend;
 pub use error::{Failure, Limit, ProviderError};
 pub use grants::{Allowance, Allowed, Denied, GrantError, Grants, UserGrant};
 pub use manifest::{
-    CredentialSlot, EgressRule, Ensure, EnsureWhen, Fingerprint, HostRule, Limits, Manifest, ManifestError, PublicPointers, Setting,
-    TokenEndpoint,
+    CredentialSlot, EgressRule, Ensure, EnsureWhen, Fingerprint, HostRule, Limits, Manifest, ManifestError,
+    PublicPointers, Setting, TokenEndpoint,
 };
 pub use pattern::{Captures, HostPattern, Origin, OriginPattern, PatternError, Symbols};
 pub use product::{Description, Entry, Identification, Page, Removable, Removal, WireName};
-pub use registry::{ProviderInfo, Providers, ProvidersConfig, Selection, SelectRequest, Source};
+pub use registry::{ProviderInfo, Providers, ProvidersConfig, SelectRequest, Selection, Source};
 pub use select::{CERTAIN_ENOUGH, Evidence};
 pub use transport::{Direct, Exchange, RawAnswer, Transport, TransportError};

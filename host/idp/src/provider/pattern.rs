@@ -14,7 +14,9 @@ use url::Url;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PatternError {
     /// A host pattern.
-    #[error("`{0}` is not a host pattern: labels joined by dots; `{{name}}` for a part, `*` for the first label alone")]
+    #[error(
+        "`{0}` is not a host pattern: labels joined by dots; `{{name}}` for a part, `*` for the first label alone"
+    )]
     Host(String),
     /// An origin pattern.
     #[error(
@@ -44,7 +46,8 @@ enum Label {
 impl Label {
     fn parse(text: &str, first: bool) -> Option<Self> {
         let plain = |text: &str| {
-            text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_".contains(&byte))
+            text.bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_".contains(&byte))
         };
         if text == "*" {
             return first.then_some(Self::Any);
@@ -91,7 +94,9 @@ impl HostPattern {
                     let part = label.strip_prefix(before.as_str())?.strip_suffix(after.as_str())?;
                     // A name used twice must mean the same thing twice.
                     is_label(part)
-                        && captures.insert(name.clone(), part.to_owned()).is_none_or(|earlier| earlier == part)
+                        && captures
+                            .insert(name.clone(), part.to_owned())
+                            .is_none_or(|earlier| earlier == part)
                 }
             };
             if !good {
@@ -147,8 +152,7 @@ impl HostPattern {
 }
 
 fn is_label(text: &str) -> bool {
-    !text.is_empty()
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
 }
 
 fn split_port(text: &str) -> (&str, Option<u16>) {
@@ -169,7 +173,8 @@ impl FromStr for HostPattern {
         };
         // An IPv6 literal is one label.
         if host.starts_with('[') {
-            let literal = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).ok_or_else(refuse)?;
+            let literal =
+                host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).ok_or_else(refuse)?;
             literal.parse::<std::net::Ipv6Addr>().map_err(|_| refuse())?;
             return Ok(Self { labels: vec![Label::Exact(host.to_ascii_lowercase())], port });
         }
@@ -234,11 +239,7 @@ impl Origin {
             "http" => false,
             _ => return None,
         };
-        Some(Self {
-            tls,
-            host: url.host_str()?.to_ascii_lowercase(),
-            port: url.port_or_known_default()?,
-        })
+        Some(Self { tls, host: url.host_str()?.to_ascii_lowercase(), port: url.port_or_known_default()? })
     }
 
     /// The origin of a registry spoken to over `https` or `http`.
@@ -286,11 +287,9 @@ pub struct Symbols {
 }
 
 impl Symbols {
-    /// Whether a realm is there. On the registry's own origin a realm is its path alone, or everything would be a realm.
+    /// Whether the URL of a challenge is there: the origin and the path, or what lies below it.
     pub fn is_realm(&self, origin: &Origin, path: &str) -> bool {
-        self.realms.iter().any(|(realm, realm_path)| {
-            realm == origin && (*realm != self.registry || path_matches(realm_path, path))
-        })
+        self.realms.iter().any(|(realm, realm_path)| realm == origin && path_matches(realm_path, path))
     }
 }
 
@@ -300,7 +299,9 @@ impl OriginPattern {
         match self {
             Self::Registry => *origin == symbols.registry,
             Self::Realm => symbols.realms.iter().any(|(realm, _)| realm == origin),
-            Self::Named { tls, host } => *tls == origin.tls && host.matches(&origin.host_and_port()).is_some(),
+            Self::Named { tls, host } => {
+                *tls == origin.tls && host.matches(&origin.host_and_port()).is_some()
+            }
         }
     }
 

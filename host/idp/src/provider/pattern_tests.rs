@@ -42,7 +42,18 @@ fn hosts() {
     ] {
         assert_eq!(host(pattern).matches(name).is_some(), expect, "{pattern} {name}");
     }
-    for bad in ["", "*", "{a}", "*.com", "{a}.{b}", "a.*.example.com", "a..b", "{a.example.com", "a b.example", "{}.example.com"] {
+    for bad in [
+        "",
+        "*",
+        "{a}",
+        "*.com",
+        "{a}.{b}",
+        "a.*.example.com",
+        "a..b",
+        "{a.example.com",
+        "a b.example",
+        "{}.example.com",
+    ] {
         assert!(bad.parse::<HostPattern>().is_err(), "{bad}");
     }
 }
@@ -68,7 +79,9 @@ fn origins() {
         let given = Origin::of(&url).expect("an origin");
         assert_eq!(origin(pattern).matches(&given, &symbols), expect, "{pattern} {url}");
     }
-    for bad in ["example.com", "ftp://example.com", "https://example.com/path", "https://", "https://*", "self"] {
+    for bad in
+        ["example.com", "ftp://example.com", "https://example.com/path", "https://", "https://*", "self"]
+    {
         assert!(bad.parse::<OriginPattern>().is_err(), "{bad}");
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use idp_oci::client::dialect::{Answer, DialectError, ErrorKind};
 use idp_oci::digest::Digest;
-use idp_oci::name::{Repository, Tag};
+use idp_oci::name::{Registry, Repository, Tag};
 
 use super::call::Budget;
 use super::dialect::ProviderDialect;
@@ -143,7 +143,9 @@ impl ProviderDialect {
                 &self.shared,
                 asked,
                 |store, instance| {
-                    Box::pin(async move { indices.load(&mut *store, instance)?.call_describe(&mut *store).await })
+                    Box::pin(
+                        async move { indices.load(&mut *store, instance)?.call_describe(&mut *store).await },
+                    )
                 },
                 |_, answer| {
                     Ok(Description {
@@ -161,28 +163,68 @@ impl ProviderDialect {
     /// Whether a registry, by its answer to an unauthenticated `GET /v2/`, is of this product.
     pub async fn identify(&self, answer: &Answer) -> Result<Identification, DialectError> {
         let question = Question { subject: Some(answer.clone()), ..Question::default() };
-        ask!(self, identity, "identity.identify", Budget::IDENTIFY, question, call_identify(), |answer: v0_1::identity::Identification| {
-            Identification {
-                certainty: answer.certainty.min(100),
-                product: printable(&answer.product, 200),
-                version: answer.version.map(|version| printable(&version, 200)),
-                settings: map(answer.settings),
+        ask!(
+            self,
+            identity,
+            "identity.identify",
+            Budget::IDENTIFY,
+            question,
+            call_identify(),
+            |answer: v0_1::identity::Identification| {
+                Identification {
+                    certainty: answer.certainty.min(100),
+                    product: printable(&answer.product, 200),
+                    version: answer.version.map(|version| printable(&version, 200)),
+                    settings: map(answer.settings),
+                }
             }
-        })
+        )
     }
 
-    /// From what the user wrote to what goes on the wire.
+    /// From what the user wrote to what goes on the wire. A host other than the registry's is taken only from a built-in provider or
+    /// when requests there are granted; and only then are keys of credentials looked up for it.
     pub async fn normalize(&self, repository: &str, tag: Option<&str>) -> Result<WireName, DialectError> {
-        let (repository, tag) = (repository.to_owned(), tag.map(str::to_owned));
-        ask!(self, naming, "naming.normalize", Budget::USUAL, Question::default(), call_normalize(&repository, tag.as_deref()), |name: v0_1::naming::WireName| {
-            WireName {
-                host: name.host,
-                repository: name.repository,
-                display: printable(&name.display, 1000),
-                credential_keys: name.credential_keys,
-                warnings: name.warnings.iter().map(|text| printable(text, 1000)).collect(),
+        let (asked, tag) = (repository.to_owned(), tag.map(str::to_owned));
+        let question = Question::default();
+        let name: WireName = ask!(
+            self,
+            naming,
+            "naming.normalize",
+            Budget::USUAL,
+            question,
+            call_normalize(&asked, tag.as_deref()),
+            |name: v0_1::naming::WireName| {
+                WireName {
+                    host: name.host,
+                    repository: name.repository,
+                    display: printable(&name.display, 1000),
+                    credential_keys: name.credential_keys,
+                    warnings: name.warnings.iter().map(|text| printable(text, 1000)).collect(),
+                }
             }
-        })
+        )?;
+        self.check_name(name)
+    }
+
+    fn check_name(&self, mut name: WireName) -> Result<WireName, DialectError> {
+        let refuse = |why: String| {
+            let text = format!("provider {}: naming.normalize: {why}", self.linked.label());
+            DialectError { code: "naming".to_owned(), ..DialectError::new(ErrorKind::ProviderFailed, text) }
+        };
+        let context = &self.shared.context;
+        let host: Registry = name.host.parse().map_err(|error| refuse(format!("{error}")))?;
+        name.repository.parse::<Repository>().map_err(|error| refuse(format!("{error}")))?;
+        let elsewhere = host != context.registry;
+        if !self.trusted() {
+            if elsewhere && !self.may_reach(&host) {
+                let host = host.as_str();
+                return Err(refuse(format!(
+                    "it names another registry, {host}; allow it with --grant 'egress=https://{host} GET /v2/'"
+                )));
+            }
+            name.credential_keys.retain(|key| *key == host.as_str() || *key == context.registry.as_str());
+        }
+        Ok(name)
     }
 
     /// Who the credentials speak for, or why they do not; [`ErrorKind::Unsupported`] when the provider leaves it to
@@ -193,17 +235,31 @@ impl ProviderDialect {
 
     /// Limits that the registry tells.
     pub async fn limits(&self) -> Result<Vec<BTreeMap<String, String>>, DialectError> {
-        ask!(self, transport, "transport.limits", Budget::USUAL, Question::default(), call_limits(), |limits: Vec<Pairs>| {
-            limits.into_iter().map(map).collect()
-        })
+        ask!(
+            self,
+            transport,
+            "transport.limits",
+            Budget::USUAL,
+            Question::default(),
+            call_limits(),
+            |limits: Vec<Pairs>| { limits.into_iter().map(map).collect() }
+        )
     }
 
     /// What is known of a repository.
     pub async fn info(&self, repository: &Repository) -> Result<Entry, DialectError> {
         let name = repository.to_string();
-        ask!(self, repositories, "repositories.info", Budget::USUAL, Question::default(), call_info(&name), |answer: v0_1::repositories::Repository| {
-            Entry { name: answer.name, digest: None, extra: map(answer.extra) }
-        })
+        ask!(
+            self,
+            repositories,
+            "repositories.info",
+            Budget::USUAL,
+            Question::default(),
+            call_info(&name),
+            |answer: v0_1::repositories::Repository| {
+                Entry { name: printable(&answer.name, 1000), digest: None, extra: map(answer.extra) }
+            }
+        )
     }
 
     /// A page of repositories. `filter`: `namespace`, `query`.
@@ -214,11 +270,23 @@ impl ProviderDialect {
         cursor: Option<&str>,
     ) -> Result<Page, DialectError> {
         let (filter, cursor) = (filter.to_vec(), cursor.map(str::to_owned));
-        ask!(self, repositories, "repositories.list-page", Budget::USUAL, Question::default(), call_list_page(&filter, limit, cursor.as_deref()), |page: v0_1::repositories::Page| {
-            let items = page.items.into_iter();
-            let items = items.map(|item| Entry { name: item.name, digest: None, extra: map(item.extra) });
-            Page { items: items.collect(), next: page.next }
-        })
+        ask!(
+            self,
+            repositories,
+            "repositories.list-page",
+            Budget::USUAL,
+            Question::default(),
+            call_list_page(&filter, limit, cursor.as_deref()),
+            |page: v0_1::repositories::Page| {
+                let items = page.items.into_iter();
+                let items = items.map(|item| Entry {
+                    name: printable(&item.name, 1000),
+                    digest: None,
+                    extra: map(item.extra),
+                });
+                Page { items: items.collect(), next: page.next }
+            }
+        )
     }
 
     /// A page of a repository's tags.
@@ -230,11 +298,23 @@ impl ProviderDialect {
         cursor: Option<&str>,
     ) -> Result<Page, DialectError> {
         let (name, filter, cursor) = (repository.to_string(), filter.to_vec(), cursor.map(str::to_owned));
-        ask!(self, artifacts, "artifacts.list-page", Budget::USUAL, Question::default(), call_list_page(&name, &filter, limit, cursor.as_deref()), |page: v0_1::artifacts::Page| {
-            let items = page.items.into_iter();
-            let items = items.map(|item| Entry { name: item.name, digest: item.digest, extra: map(item.extra) });
-            Page { items: items.collect(), next: page.next }
-        })
+        ask!(
+            self,
+            artifacts,
+            "artifacts.list-page",
+            Budget::USUAL,
+            Question::default(),
+            call_list_page(&name, &filter, limit, cursor.as_deref()),
+            |page: v0_1::artifacts::Page| {
+                let items = page.items.into_iter();
+                let items = items.map(|item| Entry {
+                    name: printable(&item.name, 1000),
+                    digest: item.digest,
+                    extra: map(item.extra),
+                });
+                Page { items: items.collect(), next: page.next }
+            }
+        )
     }
 
     /// All repositories, up to `most`.
@@ -284,14 +364,22 @@ impl ProviderDialect {
             Removable::Digest(digest) => Target::Digest(digest.to_string()),
             Removable::Everything => Target::Everything,
         };
-        ask!(self, artifacts, "artifacts.remove", Budget::USUAL, Question::default(), call_remove(&name, &target, &options), |answer: v0_1::artifacts::Removal| {
-            Removal {
-                removed: answer.removed,
-                also_removed: answer.also_removed,
-                asynchronous: answer.asynchronous,
-                note: map(answer.extra).remove("note"),
+        ask!(
+            self,
+            artifacts,
+            "artifacts.remove",
+            Budget::USUAL,
+            Question::default(),
+            call_remove(&name, &target, &options),
+            |answer: v0_1::artifacts::Removal| {
+                Removal {
+                    removed: answer.removed,
+                    also_removed: answer.also_removed,
+                    asynchronous: answer.asynchronous,
+                    note: map(answer.extra).remove("note"),
+                }
             }
-        })
+        )
     }
 }
 
@@ -322,7 +410,9 @@ impl List {
         self.items.truncate(self.most);
         self.cursor = page.next;
         match &self.cursor {
-            Some(cursor) if !self.seen.insert(cursor.clone()) => Err("the list does not advance: it repeats a cursor"),
+            Some(cursor) if !self.seen.insert(cursor.clone()) => {
+                Err("the list does not advance: it repeats a cursor")
+            }
             _ => Ok(()),
         }
     }

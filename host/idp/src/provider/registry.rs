@@ -5,6 +5,7 @@ use std::fmt;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use idp_oci::client::dialect::{Answer, DialectError};
 use idp_oci::name::Registry;
@@ -43,6 +44,8 @@ pub struct ProvidersConfig {
     pub executable: Option<PathBuf>,
     /// What sends a provider's requests.
     pub transport: Arc<dyn Transport>,
+    /// The most that one call of a provider may take; never more than 20 s.
+    pub deadline: Duration,
 }
 
 impl ProvidersConfig {
@@ -56,6 +59,7 @@ impl ProvidersConfig {
             keep_compiled: None,
             executable: None,
             transport: Arc::new(Direct::default()),
+            deadline: Duration::from_secs(20),
         }
     }
 }
@@ -220,14 +224,21 @@ impl Providers {
         let found = self.list().into_iter().find(|info| info.manifest.name == name_or_path);
         found.ok_or_else(|| {
             let names: Vec<String> = self.list().iter().map(|info| info.manifest.name.clone()).collect();
-            unusable(name_or_path, format!("there is no provider of this name; there are {}, or give a path", names.join(", ")))
+            unusable(
+                name_or_path,
+                format!("there is no provider of this name; there are {}, or give a path", names.join(", ")),
+            )
         })
     }
 
     fn built_in(&self, name: &str) -> Result<ProviderInfo, ProviderError> {
         let provider = BuiltIn::find(name).ok_or_else(|| unusable(name, "no built-in provider"))?;
         let manifest = provider.manifest().map_err(|error| bad_manifest(name, error))?;
-        Ok(ProviderInfo { source: Source::BuiltIn(provider.name), manifest: Arc::new(manifest), digest: None })
+        Ok(ProviderInfo {
+            source: Source::BuiltIn(provider.name),
+            manifest: Arc::new(manifest),
+            digest: None,
+        })
     }
 
     fn file(&self, path: &Path) -> Result<ProviderInfo, ProviderError> {
@@ -316,7 +327,11 @@ impl Providers {
                         .collect::<Vec<_>>()
                         .join(" ");
                     settings = identification.settings;
-                    evidence.push(Evidence::Identified { provider: name.clone(), certainty, product: product.clone() });
+                    evidence.push(Evidence::Identified {
+                        provider: name.clone(),
+                        certainty,
+                        product: product.clone(),
+                    });
                 }
                 Err(error) if error.kind == idp_oci::client::dialect::ErrorKind::Unsupported => {}
                 Err(error) => {
@@ -355,7 +370,11 @@ impl Providers {
     }
 
     /// Makes a selected provider ready for questions about one registry.
-    pub async fn load(&self, selection: &Selection, mut context: CallContext) -> Result<ProviderDialect, DialectError> {
+    pub async fn load(
+        &self,
+        selection: &Selection,
+        mut context: CallContext,
+    ) -> Result<ProviderDialect, DialectError> {
         let linked = self.link(&selection.provider).await?;
         for (key, value) in &selection.settings {
             context.settings.entry(key.clone()).or_insert_with(|| value.clone());
@@ -367,6 +386,7 @@ impl Providers {
             &selection.captures,
             context,
             Arc::clone(&self.config.transport),
+            self.config.deadline,
         )
     }
 
@@ -387,14 +407,18 @@ impl Providers {
         let component = match built_in.and_then(|provider| provider.code) {
             Some(code) => {
                 let engine = runtime(Backend::BUILT_IN).map_err(|error| unusable(&label, error))?;
-                load::component(&engine, &Trusted::verified(code)).map_err(|error| unusable(&label, format!("{error:#}")))?
+                load::component(&engine, &Trusted::verified(code))
+                    .map_err(|error| unusable(&label, format!("{error:#}")))?
             }
             None => {
                 let bytes = read(&path)?;
                 let digest = component_digest(&bytes);
                 // What was shown and granted is what runs.
                 if info.digest.as_ref().is_some_and(|shown| *shown != digest) {
-                    return Err(unusable(&label, format!("{} changed since it was selected", path.display())));
+                    return Err(unusable(
+                        &label,
+                        format!("{} changed since it was selected", path.display()),
+                    ));
                 }
                 let backend = if built_in.is_some() { Backend::BUILT_IN } else { Backend::THIRD_PARTY };
                 self.compiled(&label, &bytes, &digest, backend).await?
@@ -415,9 +439,10 @@ impl Providers {
     ) -> Result<Component, ProviderError> {
         let engine = runtime(backend).map_err(|error| unusable(label, error))?;
         let in_ci = std::env::var_os("CI").is_some_and(|value| value == "true");
-        let cache = self.config.keep_compiled.unwrap_or(!in_ci).then(|| {
-            Cache::new(self.config.cache_dir.clone(), self.config.state_dir.join("compiled.key"))
-        });
+        let cache =
+            self.config.keep_compiled.unwrap_or(!in_ci).then(|| {
+                Cache::new(self.config.cache_dir.clone(), self.config.state_dir.join("compiled.key"))
+            });
         if let Some(code) = cache.as_ref().and_then(|cache| cache.get(digest, backend)) {
             match load::component(&engine, &Trusted::verified(&code)) {
                 Ok(component) => return Ok(component),
@@ -430,10 +455,12 @@ impl Providers {
             Some(executable) => executable.clone(),
             None => std::env::current_exe().map_err(|error| unusable(label, error))?,
         };
-        let code = compile::in_child(&executable, bytes, backend).await.map_err(|error| unusable(label, error))?;
+        let code =
+            compile::in_child(&executable, bytes, backend).await.map_err(|error| unusable(label, error))?;
         if let Some(cache) = &cache {
             cache.put(digest, backend, &code);
         }
-        load::component(&engine, &Trusted::verified(&code)).map_err(|error| unusable(label, format!("{error:#}")))
+        load::component(&engine, &Trusted::verified(&code))
+            .map_err(|error| unusable(label, format!("{error:#}")))
     }
 }

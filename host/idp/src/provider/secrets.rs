@@ -230,9 +230,7 @@ pub(crate) fn decode(held: &Held, encoding: &str) -> Result<Held, SecretError> {
         "base64url-nopad" => URL_SAFE_NO_PAD.decode(bytes).map_err(|_| SecretError::Form)?,
         "hex" => unhex(bytes).ok_or(SecretError::Form)?,
         "percent" => percent_encoding::percent_decode(bytes).collect(),
-        "json-string" => {
-            serde_json::from_slice::<String>(bytes).map_err(|_| SecretError::Form)?.into_bytes()
-        }
+        "json-string" => serde_json::from_slice::<String>(bytes).map_err(|_| SecretError::Form)?.into_bytes(),
         _ => return Err(SecretError::Unsupported),
     };
     one(held, decoded)

@@ -48,7 +48,9 @@ fn fields_of_whole_documents_only() {
 #[test]
 fn encodings_go_there_and_back() {
     let secret = held("pä/ss+?\"\n", &["registry"]);
-    for encoding in ["base64", "base64-nopad", "base64url", "base64url-nopad", "hex", "percent", "json-string"] {
+    for encoding in
+        ["base64", "base64-nopad", "base64url", "base64url-nopad", "hex", "percent", "json-string"]
+    {
         let there = encode(&secret, encoding).expect(encoding);
         assert_eq!(decode(&there, encoding).expect(encoding).expose(), secret.expose(), "{encoding}");
     }
@@ -59,10 +61,7 @@ fn encodings_go_there_and_back() {
 #[test]
 fn known_digests_and_tags() {
     let digest = hash("sha256", &[text("abc")]).expect("a digest");
-    assert_eq!(
-        hex(digest.expose()),
-        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    );
+    assert_eq!(hex(digest.expose()), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
     // RFC 4231, test case 2.
     let tag = mac("hmac-sha256", &held("Jefe", &["registry"]), &[text("what do ya want for nothing?")]);
     assert_eq!(
@@ -75,10 +74,13 @@ fn known_digests_and_tags() {
 #[test]
 fn signatures_verify() {
     use base64::Engine as _;
-    use ring::signature::{ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
+    use ring::signature::{
+        ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _,
+    };
     let random = ring::rand::SystemRandom::new();
     let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).expect("a key");
-    let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8.as_ref(), &random).expect("a key");
+    let pair =
+        EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8.as_ref(), &random).expect("a key");
     let body = base64::engine::general_purpose::STANDARD.encode(pkcs8.as_ref());
     let pem = format!("-----BEGIN PRIVATE KEY-----\n{body}\n-----END PRIVATE KEY-----\n");
     let signed = sign("es256", &held(&pem, &["registry"]), &[text("message")]).expect("signed");

@@ -9,6 +9,7 @@ use idp_oci::name::Registry;
 use url::Url;
 
 use super::builtin::GENERIC;
+use super::challenge;
 use super::manifest::{Fingerprint, Manifest};
 use super::pattern::Captures;
 
@@ -135,7 +136,8 @@ pub(crate) fn by_host(candidates: &[Candidate], registry: &Registry) -> (Option<
 
 /// The candidates whose fingerprints match an answer, the most certain first, built-in ones before others.
 pub(crate) fn by_answer(candidates: &[Candidate], answer: &Answer) -> Vec<(usize, Evidence, u8)> {
-    let challenges = challenges(answer);
+    let values = answer.headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("www-authenticate"));
+    let challenges = challenge::parse(values.map(|(_, value)| value.as_str()));
     let mut found: Vec<(usize, Evidence, u8)> = candidates
         .iter()
         .enumerate()
@@ -145,14 +147,18 @@ pub(crate) fn by_answer(candidates: &[Candidate], answer: &Answer) -> Vec<(usize
                 .manifest
                 .fingerprint
                 .iter()
-                .filter_map(|fingerprint| Some((matched(fingerprint, answer, &challenges)?, fingerprint.certainty)))
+                .filter_map(|fingerprint| {
+                    Some((matched(fingerprint, answer, &challenges)?, fingerprint.certainty))
+                })
                 .max_by_key(|(_, certainty)| *certainty)?;
             let (matched, certainty) = best;
             let provider = candidate.manifest.name.clone();
             Some((index, Evidence::Fingerprint { provider, matched, certainty }, certainty))
         })
         .collect();
-    found.sort_by_key(|(index, _, certainty)| (std::cmp::Reverse(*certainty), !candidates[*index].built_in, *index));
+    found.sort_by_key(|(index, _, certainty)| {
+        (std::cmp::Reverse(*certainty), !candidates[*index].built_in, *index)
+    });
     found
 }
 
@@ -167,18 +173,20 @@ fn matched(fingerprint: &Fingerprint, answer: &Answer, challenges: &[Challenge])
         fingerprint.scheme.is_some() || fingerprint.service.is_some() || fingerprint.realm_path.is_some();
     if wants_challenge {
         // All keys must fit the same challenge.
-        let challenge = challenges.iter().find(|challenge| {
-            let scheme = fingerprint.scheme.as_deref().is_none_or(|scheme| scheme.eq_ignore_ascii_case(&challenge.scheme));
-            let service = fingerprint
-                .service
-                .as_deref()
-                .is_none_or(|service| challenge.param("service").is_some_and(|value| glob(service, value)));
-            let realm = fingerprint
-                .realm_path
-                .as_deref()
-                .is_none_or(|path| challenge.param("realm").is_some_and(|realm| glob(path, &path_of(realm))));
-            scheme && service && realm
-        })?;
+        let challenge =
+            challenges.iter().find(|challenge| {
+                let scheme = fingerprint
+                    .scheme
+                    .as_deref()
+                    .is_none_or(|scheme| scheme.eq_ignore_ascii_case(&challenge.scheme));
+                let service = fingerprint.service.as_deref().is_none_or(|service| {
+                    challenge.param("service").is_some_and(|value| glob(service, value))
+                });
+                let realm = fingerprint.realm_path.as_deref().is_none_or(|path| {
+                    challenge.param("realm").is_some_and(|realm| glob(path, &path_of(realm)))
+                });
+                scheme && service && realm
+            })?;
         matched.push(format!("{} challenge", challenge.scheme));
         if let Some(service) = &fingerprint.service {
             matched.push(format!("service {service}"));
@@ -203,27 +211,6 @@ fn glob(pattern: &str, text: &str) -> bool {
     } else {
         pattern == text
     }
-}
-
-/// The challenges of an answer, as far as a fingerprint needs them: quoted and bare parameters (RFC 9110, 11.2).
-fn challenges(answer: &Answer) -> Vec<Challenge> {
-    let values = answer.headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("www-authenticate"));
-    values
-        .filter_map(|(_, raw)| {
-            let (scheme, rest) = raw.split_once(' ').unwrap_or((raw, ""));
-            let mut params = Vec::new();
-            let mut rest = rest.trim();
-            while let Some((name, after)) = rest.split_once('=') {
-                let (value, after) = match after.strip_prefix('"') {
-                    Some(quoted) => quoted.split_once('"')?,
-                    None => after.split_once(',').unwrap_or((after, "")),
-                };
-                params.push((name.trim().to_ascii_lowercase(), value.to_owned()));
-                rest = after.trim_start_matches([',', ' ']);
-            }
-            Some(Challenge { scheme: scheme.to_ascii_lowercase(), params, raw: raw.clone() })
-        })
-        .collect()
 }
 
 #[cfg(test)]
@@ -252,7 +239,11 @@ mod tests {
 
     fn candidates() -> Vec<Candidate> {
         vec![
-            candidate("theirs", false, "[[host]]\npattern = \"*.dkr.example.com\"\n[[host]]\npattern = \"*.corp.example\"\n"),
+            candidate(
+                "theirs",
+                false,
+                "[[host]]\npattern = \"*.dkr.example.com\"\n[[host]]\npattern = \"*.corp.example\"\n",
+            ),
             candidate("generic", true, ""),
             candidate("ecr", true, "[[host]]\npattern = \"{account}.dkr.example.com\"\n"),
             candidate(
@@ -260,7 +251,11 @@ mod tests {
                 true,
                 "[[fingerprint]]\nscheme = \"bearer\"\nservice = \"container_registry\"\nrealm-path = \"*/v2/token\"\ncertainty = 60\n",
             ),
-            candidate("noisy", false, "[[fingerprint]]\nscheme = \"bearer\"\ncertainty = 60\n[[fingerprint]]\nheader = \"x-noisy\"\ncertainty = 90\n"),
+            candidate(
+                "noisy",
+                false,
+                "[[fingerprint]]\nscheme = \"bearer\"\ncertainty = 60\n[[fingerprint]]\nheader = \"x-noisy\"\ncertainty = 90\n",
+            ),
         ]
     }
 
@@ -274,7 +269,11 @@ mod tests {
         ] {
             let (chosen, evidence) = by_host(&candidates, &registry.parse().expect(registry));
             assert_eq!(chosen, expect, "{registry}");
-            assert_eq!(evidence.iter().any(|e| matches!(e, Evidence::Overruled { .. })), overruled, "{registry}");
+            assert_eq!(
+                evidence.iter().any(|e| matches!(e, Evidence::Overruled { .. })),
+                overruled,
+                "{registry}"
+            );
         }
     }
 
@@ -286,12 +285,19 @@ mod tests {
             (vec![("www-authenticate", gitea)], vec![3, 4]),
             (vec![("WWW-Authenticate", gitea), ("X-Noisy", "")], vec![4, 3]),
             (vec![("www-authenticate", "Basic realm=\"x\"")], vec![]),
-            (vec![("www-authenticate", "Bearer realm=\"https://r.example/other\",service=\"container_registry\"")], vec![4]),
+            (
+                vec![(
+                    "www-authenticate",
+                    "Bearer realm=\"https://r.example/other\",service=\"container_registry\"",
+                )],
+                vec![4],
+            ),
             (vec![("www-authenticate", "Basic realm=x"), ("www-authenticate", gitea)], vec![3, 4]),
             (vec![("www-authenticate", "Bearer realm=\"unclosed")], vec![]),
             (vec![], vec![]),
         ] {
-            let found: Vec<usize> = by_answer(&candidates, &answer(&headers)).into_iter().map(|found| found.0).collect();
+            let found: Vec<usize> =
+                by_answer(&candidates, &answer(&headers)).into_iter().map(|found| found.0).collect();
             assert_eq!(found, expect, "{headers:?}");
         }
     }

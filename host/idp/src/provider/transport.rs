@@ -153,11 +153,13 @@ impl Direct {
             let mut pins = self.pins.0.lock().unwrap_or_else(PoisonError::into_inner);
             pins.insert(host.to_owned(), exchange.addresses);
         }
-        let method = reqwest::Method::from_bytes(exchange.method.as_bytes()).map_err(|_| invalid("no method"))?;
+        let method =
+            reqwest::Method::from_bytes(exchange.method.as_bytes()).map_err(|_| invalid("no method"))?;
         let mut request = client.request(method, exchange.url);
         for (name, value) in &exchange.headers {
-            let mut value = reqwest::header::HeaderValue::from_bytes(value)
-                .map_err(|_| TransportError::Invalid(format!("the value of header `{name}` cannot be sent")))?;
+            let mut value = reqwest::header::HeaderValue::from_bytes(value).map_err(|_| {
+                TransportError::Invalid(format!("the value of header `{name}` cannot be sent"))
+            })?;
             value.set_sensitive(true);
             request = request.header(name.as_str(), value);
         }
@@ -170,7 +172,8 @@ impl Direct {
             if connect { TransportError::Connect(text) } else { TransportError::Broken(text) }
         })?;
         let status = answer.status().as_u16();
-        let headers = answer.headers().iter().map(|(name, value)| (name.to_string(), value.as_bytes().to_vec()));
+        let headers =
+            answer.headers().iter().map(|(name, value)| (name.to_string(), value.as_bytes().to_vec()));
         let headers = headers.collect();
         let mut body = Zeroizing::new(Vec::new());
         while let Some(chunk) =
