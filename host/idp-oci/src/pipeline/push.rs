@@ -116,6 +116,9 @@ impl Push {
             blobs_existing: 0,
         };
         let failed = loop {
+            if !open && uploads.is_empty() {
+                break None;
+            }
             tokio::select! {
                 () = self.stop.cancelled() => break Some(ClientError::Interrupted),
                 blob = receiver.recv(), if open && uploads.len() < jobs => match blob {
@@ -132,7 +135,6 @@ impl Push {
                     Ok((size, outcome)) => pushed.count(size, outcome),
                     Err(error) => break Some(error),
                 },
-                else => break None,
             }
         };
         if let Some(error) = failed {

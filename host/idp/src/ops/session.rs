@@ -97,11 +97,9 @@ pub fn providers(context: &Context, options: &HttpOptions) -> Providers {
     let config = ProvidersConfig {
         cache_dir: context.paths.cache().map_or_else(nowhere, |cache| cache.join("compiled")),
         state_dir: context.paths.providers().unwrap_or_else(nowhere),
-        builtin_only: false,
         components: components(context),
-        keep_compiled: None,
-        executable: None,
         transport: Arc::new(Pipeline::new(options)),
+        ..ProvidersConfig::below(&nowhere())
     };
     Providers::new(config)
 }
