@@ -1,0 +1,10 @@
+//! The provider host from outside: real components, real HTTP on loopback.
+
+mod compiled;
+mod contract;
+mod files;
+mod generic;
+mod memory;
+mod sandbox;
+mod selection;
+mod support;
