@@ -3,5 +3,9 @@
 //! | module | holds |
 //! |---|---|
 //! | [`faults`] | a registry that fails on command, and counts |
+//! | [`images`] | images made by the tests |
+//! | [`peers`] | other programs, started on loopback |
 
 pub mod faults;
+pub mod images;
+pub mod peers;
