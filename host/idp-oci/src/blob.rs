@@ -42,9 +42,31 @@ impl Blob {
         Self { descriptor: Descriptor::of(media_type, &bytes), data: Data::Bytes(bytes) }
     }
 
+    /// Bytes at hand whose digest is known already; nothing is hashed again.
+    pub fn from_known(descriptor: Descriptor, bytes: Bytes) -> Self {
+        Self { descriptor, data: Data::Bytes(bytes) }
+    }
+
     /// A region of a file, `descriptor.size` bytes long.
     pub fn from_file(descriptor: Descriptor, file: Arc<File>, offset: u64) -> Self {
         Self { descriptor, data: Data::File { file, offset } }
+    }
+
+    /// All of it at once, for small content on a blocking thread; refused over `limit` bytes.
+    pub(crate) fn read_whole(&self, limit: u64) -> io::Result<Bytes> {
+        let size = self.descriptor.size;
+        if size > limit {
+            let message = format!("{size} bytes, where at most {limit} are read at once");
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
+        }
+        match &self.data {
+            Data::Bytes(bytes) => Ok(bytes.clone()),
+            Data::File { file, offset } => {
+                let mut buffer = vec![0; usize::try_from(size).map_err(io::Error::other)?];
+                file.read_exact_at(&mut buffer, *offset)?;
+                Ok(buffer.into())
+            }
+        }
     }
 
     /// The bytes from `start` on. A file that ends early is an [`io::ErrorKind::UnexpectedEof`].

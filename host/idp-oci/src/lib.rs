@@ -12,12 +12,17 @@
 //! | [`source`] | where a push comes from |
 //! | [`sink`] | where a pull goes to |
 //! | [`pipeline`] | push and pull: sources and sinks joined to the client |
+//! | `layout` | OCI image layouts: which manifests and blobs an image of one needs |
+//! | `tarball` | tar, read without belief and written by fixed rules |
+//! | `daemon` | the Docker daemon's API socket |
 //! | [`store`] | where the embedded registry keeps its content |
 //! | [`server`] | the embedded registry |
 
 pub mod blob;
 pub mod client;
+mod daemon;
 pub mod digest;
+mod layout;
 pub mod manifest;
 pub mod media;
 pub mod name;
@@ -27,3 +32,4 @@ pub mod server;
 pub mod sink;
 pub mod source;
 pub mod store;
+mod tarball;

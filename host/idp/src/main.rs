@@ -1,11 +1,5 @@
-//! The `idp` binary.
+//! The `idp` program. Everything is in the library.
 
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
-    let mut arguments = std::env::args_os().skip(1);
-    if arguments.next().is_some_and(|first| first == idp::provider::compile::COMMAND) {
-        return idp::provider::compile::main(arguments);
-    }
-    ExitCode::FAILURE
+fn main() -> std::process::ExitCode {
+    idp::cli::main()
 }

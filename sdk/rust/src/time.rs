@@ -8,7 +8,7 @@ pub(crate) fn rfc3339(text: &str) -> Option<i64> {
     let zone = text.get(19..)?.trim_start_matches(|c: char| c == '.' || c.is_ascii_digit());
     let offset = match zone.as_bytes().first()? {
         b'Z' | b'z' => 0,
-        sign @ (b'+' | b'-') => {
+        sign @ (b'+' | b'-') if zone.len() == 6 => {
             let (hours, minutes) = zone.get(1..)?.split_once(':')?;
             let seconds = (hours.parse::<i64>().ok()? * 60 + minutes.parse::<i64>().ok()?) * 60;
             if *sign == b'-' { -seconds } else { seconds }
@@ -38,6 +38,7 @@ mod tests {
             ("2026-11-21T09:00:00Z", Some(1_795_251_600)),
             ("2026-11-21T10:00:00.123456789+01:00", Some(1_795_251_600)),
             ("2024-02-29T23:59:59-00:30", Some(1_709_252_999)),
+            ("2026-11-21T09:00:00+99999999999999999999:00", None),
             ("yesterday", None),
             ("2026-11-21T09:00:00", None),
         ] {

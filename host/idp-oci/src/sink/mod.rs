@@ -1,11 +1,24 @@
 //! Where a pull goes to. A sink is told what will come, takes blobs (several at once if it can), and shows nothing of the
 //! result before [`Sink::finish`]. It knows nothing of registries.
 
+mod archive;
+mod check;
+mod directory;
+mod docker;
+mod layout;
+mod open;
+
 use async_trait::async_trait;
 
 use crate::blob::Chunks;
 use crate::manifest::{Descriptor, Manifest};
 use crate::name::Reference;
+
+pub use archive::ArchiveSink;
+pub use directory::{DirectorySink, Limits};
+pub use docker::DockerSink;
+pub use layout::LayoutSink;
+pub use open::open;
 
 /// What will come: the manifests, children before parents, the root last; and the blobs they need, each once.
 #[derive(Debug, Clone)]

@@ -1,11 +1,28 @@
 //! Where a push comes from. A source hands out blobs as soon as they can be read and the manifests at the end; it knows
 //! nothing of registries.
 
+mod archive;
+mod classic;
+mod compress;
+mod directory;
+mod docker;
+mod layout;
+mod open;
+mod outlet;
+mod stream;
+
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 
 use crate::blob::Blob;
 use crate::manifest::{Manifest, ManifestError, Platform};
+
+pub use archive::{ArchiveKind, ArchiveSource};
+pub(crate) use directory::check_component;
+pub use directory::{DIRECTORY_TYPE, DirectorySource, TITLE, UNPACK, UNPACK_DIGEST};
+pub use docker::DockerSource;
+pub use layout::LayoutSource;
+pub use open::open;
 
 /// What of a source is wanted.
 #[derive(Debug, Clone, Default)]

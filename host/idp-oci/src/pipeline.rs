@@ -1,1 +1,0 @@
-//! Push and pull: sources and sinks joined to the client.
