@@ -30,9 +30,13 @@ impl Auth {
         if path == "/token" {
             return Some(match (method, right) {
                 ("GET", true) => {
-                    let scopes: Vec<String> = url_pairs(query).filter(|(name, _)| name == "scope").map(|(_, value)| value).collect();
+                    let scopes: Vec<String> = url_pairs(query)
+                        .filter(|(name, _)| name == "scope")
+                        .map(|(_, value)| value)
+                        .collect();
                     let token = scopes.join("+");
-                    Reply::status(200).body(serde_json::json!({"token": token, "expires_in": 300}).to_string())
+                    Reply::status(200)
+                        .body(serde_json::json!({"token": token, "expires_in": 300}).to_string())
                 }
                 ("GET", false) => Reply::status(401),
                 _ => Reply::status(404),
@@ -51,7 +55,8 @@ impl Auth {
                     let (resource, action) = scope.rsplit_once(':').unwrap_or((scope, ""));
                     token.split('+').any(|grant| {
                         grant.rsplit_once(':').is_some_and(|(granted, actions)| {
-                            granted == resource && action.split(',').all(|action| actions.split(',').any(|one| one == action))
+                            granted == resource
+                                && action.split(',').all(|action| actions.split(',').any(|one| one == action))
                         })
                     })
                 };
@@ -76,7 +81,8 @@ fn needed(method: &str, path: &str, query: &str) -> (String, Option<String>) {
         "DELETE" => "delete",
         _ => "pull,push",
     };
-    let from = url_pairs(query).find(|(key, _)| key == "from").map(|(_, from)| format!("repository:{from}:pull"));
+    let from =
+        url_pairs(query).find(|(key, _)| key == "from").map(|(_, from)| format!("repository:{from}:pull"));
     (format!("repository:{name}:{actions}"), from)
 }
 
@@ -92,7 +98,8 @@ fn decode(text: &str) -> String {
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();
     while let Some((first, tail)) = rest.split_first() {
-        let hex = |range: &[u8]| std::str::from_utf8(range).ok().and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        let hex =
+            |range: &[u8]| std::str::from_utf8(range).ok().and_then(|hex| u8::from_str_radix(hex, 16).ok());
         match (first, tail.get(..2).and_then(hex)) {
             (b'%', Some(byte)) => {
                 bytes.push(byte);

@@ -139,7 +139,10 @@ impl Server {
 
     /// `METHOD target → status` lines with hosts, digests and session names made short, for exact comparison.
     pub fn log(&self) -> Vec<String> {
-        lock(&self.shared.seen).iter().map(|seen| format!("{} {} {}", seen.method, short(&seen.target), seen.status)).collect()
+        lock(&self.shared.seen)
+            .iter()
+            .map(|seen| format!("{} {} {}", seen.method, short(&seen.target), seen.status))
+            .collect()
     }
 
     /// Reads or changes the registry behind the rules.
@@ -149,8 +152,11 @@ impl Server {
 
     /// Every rule was used as often as it said, and nothing unexpected came.
     pub fn verify(&self) {
-        let unused: Vec<String> =
-            lock(&self.shared.rules).iter().filter(|rule| rule.is_due()).map(|rule| format!("{rule:?}")).collect();
+        let unused: Vec<String> = lock(&self.shared.rules)
+            .iter()
+            .filter(|rule| rule.is_due())
+            .map(|rule| format!("{rule:?}"))
+            .collect();
         assert!(unused.is_empty(), "rules that nothing met: {unused:#?}\nrequests: {:#?}", self.log());
         let expected = self.requests().iter().all(|seen| seen.status != 599);
         assert!(expected, "requests that no rule expects (599): {:#?}", self.log());

@@ -59,7 +59,13 @@ impl Registry {
     }
 
     /// Puts a manifest there, unchecked.
-    pub fn add_manifest(&mut self, repository: &str, tag: &str, media_type: &str, bytes: impl Into<Bytes>) -> String {
+    pub fn add_manifest(
+        &mut self,
+        repository: &str,
+        tag: &str,
+        media_type: &str,
+        bytes: impl Into<Bytes>,
+    ) -> String {
         let bytes = bytes.into();
         let digest = digest_of(&bytes);
         self.manifests.insert((repository.to_owned(), digest.clone()), (media_type.to_owned(), bytes));
@@ -78,7 +84,14 @@ impl Registry {
         }
     }
 
-    pub(super) fn serve(&mut self, base: &str, method: &str, target: &str, headers: &HeaderMap, body: &Bytes) -> Reply {
+    pub(super) fn serve(
+        &mut self,
+        base: &str,
+        method: &str,
+        target: &str,
+        headers: &HeaderMap,
+        body: &Bytes,
+    ) -> Reply {
         if let Some(reply) = self.auth.check(base, method, target, headers) {
             return reply;
         }
@@ -114,7 +127,9 @@ impl Registry {
     ) -> Reply {
         let key = |digest: &str| (name.to_owned(), digest.to_owned());
         let created = |digest: &str| {
-            Reply::status(201).header("location", &format!("/v2/{name}/blobs/{digest}")).header("docker-content-digest", digest)
+            Reply::status(201)
+                .header("location", &format!("/v2/{name}/blobs/{digest}"))
+                .header("docker-content-digest", digest)
         };
         let location = |session: &str, length: usize| {
             Reply::status(202)
@@ -147,7 +162,9 @@ impl Registry {
         match method {
             "GET" => Reply { status: 204, ..location(session, content.len()) },
             "PATCH" => {
-                let start: Option<usize> = headers.get("content-range").and_then(|range| range.to_str().ok()?.split('-').next()?.parse().ok());
+                let start: Option<usize> = headers
+                    .get("content-range")
+                    .and_then(|range| range.to_str().ok()?.split('-').next()?.parse().ok());
                 if start.is_some_and(|start| start != content.len()) {
                     return Reply { status: 416, ..location(session, content.len()) };
                 }
@@ -176,8 +193,12 @@ impl Registry {
         let Some(bytes) = self.blobs.get(&(name.to_owned(), digest.to_owned())) else {
             return Reply::error(404, "BLOB_UNKNOWN", &serde_json::Value::Null);
         };
-        let reply = Reply::status(200).header("docker-content-digest", digest).header("content-type", "application/octet-stream");
-        let start: Option<usize> = headers.get("range").and_then(|range| range.to_str().ok()?.strip_prefix("bytes=")?.trim_end_matches('-').parse().ok());
+        let reply = Reply::status(200)
+            .header("docker-content-digest", digest)
+            .header("content-type", "application/octet-stream");
+        let start: Option<usize> = headers.get("range").and_then(|range| {
+            range.to_str().ok()?.strip_prefix("bytes=")?.trim_end_matches('-').parse().ok()
+        });
         match start {
             Some(start) if method == "GET" && start < bytes.len() => {
                 let range = format!("bytes {start}-{}/{}", bytes.len() - 1, bytes.len());
@@ -188,7 +209,14 @@ impl Registry {
         }
     }
 
-    fn manifest(&mut self, name: &str, reference: &str, method: &str, headers: &HeaderMap, body: &Bytes) -> Reply {
+    fn manifest(
+        &mut self,
+        name: &str,
+        reference: &str,
+        method: &str,
+        headers: &HeaderMap,
+        body: &Bytes,
+    ) -> Reply {
         if method == "PUT" {
             let missing = self.missing(name, body);
             if !missing.is_empty() {
@@ -198,7 +226,8 @@ impl Registry {
                     .collect();
                 return Reply::status(404).body(serde_json::json!({ "errors": errors }).to_string());
             }
-            let media_type = headers.get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
+            let media_type =
+                headers.get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
             let tag = if reference.starts_with("sha256:") { "" } else { reference };
             let digest = self.add_manifest(name, tag, media_type, body.clone());
             return Reply::status(201).header("docker-content-digest", &digest);
@@ -218,8 +247,10 @@ impl Registry {
     fn missing(&self, name: &str, manifest: &[u8]) -> BTreeSet<String> {
         let document: serde_json::Value = serde_json::from_slice(manifest).unwrap_or_default();
         let entries = |field: &str| document[field].as_array().cloned().unwrap_or_default();
-        let text = |entry: &serde_json::Value, field: &str| entry[field].as_str().unwrap_or_default().to_owned();
-        let layers = entries("layers").into_iter().filter(|layer| !text(layer, "mediaType").contains("foreign"));
+        let text =
+            |entry: &serde_json::Value, field: &str| entry[field].as_str().unwrap_or_default().to_owned();
+        let layers =
+            entries("layers").into_iter().filter(|layer| !text(layer, "mediaType").contains("foreign"));
         let blobs = layers.chain([document["config"].clone()]).map(|entry| text(&entry, "digest"));
         let known = |digest: &String| self.blobs.contains_key(&(name.to_owned(), digest.clone()));
         let children = entries("manifests").into_iter().map(|entry| text(&entry, "digest"));
@@ -231,13 +262,18 @@ impl Registry {
     }
 
     fn list(&self, name: &str, query: &HashMap<String, String>) -> Reply {
-        let tags: Vec<&String> = self.tags.keys().filter(|(repository, _)| repository == name).map(|(_, tag)| tag).collect();
+        let tags: Vec<&String> =
+            self.tags.keys().filter(|(repository, _)| repository == name).map(|(_, tag)| tag).collect();
         let last = query.get("last");
         let rest: Vec<&String> = tags.into_iter().filter(|tag| last.is_none_or(|last| *tag > last)).collect();
         let page = self.page.unwrap_or(usize::MAX).min(rest.len());
-        let reply = Reply::status(200).body(serde_json::json!({"name": name, "tags": rest[..page]}).to_string());
+        let reply =
+            Reply::status(200).body(serde_json::json!({"name": name, "tags": rest[..page]}).to_string());
         match rest.get(page) {
-            Some(_) => reply.header("link", &format!(r#"</v2/{name}/tags/list?last={}&n={page}>; rel="next""#, rest[page - 1])),
+            Some(_) => reply.header(
+                "link",
+                &format!(r#"</v2/{name}/tags/list?last={}&n={page}>; rel="next""#, rest[page - 1]),
+            ),
             None => reply,
         }
     }

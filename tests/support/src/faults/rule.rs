@@ -21,7 +21,8 @@ impl Reply {
 
     /// A registry's error document.
     pub fn error(status: u16, code: &str, detail: &serde_json::Value) -> Self {
-        let document = serde_json::json!({"errors": [{"code": code, "message": "on command", "detail": detail}]});
+        let document =
+            serde_json::json!({"errors": [{"code": code, "message": "on command", "detail": detail}]});
         Self::status(status).header("content-type", "application/json").body(document.to_string())
     }
 
