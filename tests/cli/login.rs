@@ -18,12 +18,12 @@ fn in_and_out() {
     sandbox.write("work/app/a", "a");
     let reference = format!("{address}/app:1");
 
-    assert_snapshot!(sandbox.idp(["push", "./app", &reference]), @r#"
+    assert_snapshot!(sandbox.idp(["pull", &reference, "oci:out"]), @r#"
     exit: 3
     --- stdout
     --- stderr
-    error: Failed to push `./app` to `127.0.0.1:[PORT]/app:1`
-      caused by: looking for blob sha256:44136fa355b3 in 127.0.0.1:[PORT]/app: the registry answered 401 Unauthorized (HEAD http://127.0.0.1:[PORT]/v2/app/blobs/sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a)
+    error: Failed to pull `127.0.0.1:[PORT]/app:1` to `oci:out`
+      caused by: manifest 127.0.0.1:[PORT]/app:1: the registry answered 401 Unauthorized; UNAUTHORIZED: this registry wants you to log in (GET http://127.0.0.1:[PORT]/v2/app/manifests/1)
       caused by: The registry does not know who is asking: there are no credentials for it, or it does not accept them
       caused by: provider generic 0.1.0: 127.0.0.1:[PORT] wants credentials and there are none; run `idp login 127.0.0.1:[PORT]`
 
@@ -79,12 +79,12 @@ fn a_helper_that_fails_is_named() {
     sandbox.write("work/app/a", "a");
     sandbox.write("home/.docker/config.json", r#"{"credsStore":"broken"}"#);
     sandbox.program("docker-credential-broken", "echo 'the key ring is locked' >&2; exit 1");
-    assert_snapshot!(sandbox.idp(["push", "./app", &format!("{}/app:1", registry.address)]), @r#"
+    assert_snapshot!(sandbox.idp(["pull", &format!("{}/app:1", registry.address), "oci:out"]), @r#"
     exit: 3
     --- stdout
     --- stderr
-    error: Failed to push `./app` to `127.0.0.1:[PORT]/app:1`
-      caused by: looking for blob sha256:44136fa355b3 in 127.0.0.1:[PORT]/app: the registry answered 401 Unauthorized (HEAD http://127.0.0.1:[PORT]/v2/app/blobs/sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a)
+    error: Failed to pull `127.0.0.1:[PORT]/app:1` to `oci:out`
+      caused by: manifest 127.0.0.1:[PORT]/app:1: the registry answered 401 Unauthorized; UNAUTHORIZED: this registry wants you to log in (GET http://127.0.0.1:[PORT]/v2/app/manifests/1)
       caused by: The registry does not know who is asking: there are no credentials for it, or it does not accept them
       caused by: the registry asks who we are, and `[ROOT]/home/.docker/config.json` names a credential helper for `127.0.0.1:[PORT]`: credential helper `docker-credential-broken` failed (exit status: 1): the key ring is locked
 

@@ -106,3 +106,27 @@ fn what_is_known_about_a_registry() {
       caused by: provider nobody: provider-unusable: there is no provider of this name; there are generic, gitea, or give a path
     "#);
 }
+
+/// What CI with a private registry does: a component of its own, by its path.
+#[test]
+fn a_component_by_its_path() {
+    let sandbox = sandbox();
+    let registry = sandbox.serve(&["--memory"]);
+    sandbox.write("work/app/a", "a");
+    let built = std::env::var_os("IDP_PROVIDER_DIR").expect("cargo sets it (.cargo/config.toml)");
+    let component = std::path::Path::new(&built).join("generic.wasm");
+    std::fs::copy(&component, sandbox.path("work/mine.wasm")).expect("`cargo xtask providers` has built it");
+    let reference = format!("{}/app:1", registry.address);
+    let why = sandbox.idp(["provider", "why", &reference, "--provider", "./mine.wasm"]).exits(0);
+    assert!(why.stdout.contains("(./mine.wasm)") && why.stdout.contains("--provider says"), "{why}");
+    let pushed = sandbox.idp(["push", "./app", &reference, "--provider", "./mine.wasm"]).exits(0);
+    // The same by configuration; a relative path starts at the file.
+    std::fs::rename(sandbox.path("work/mine.wasm"), sandbox.path("home/.idpbuilder/mine.wasm"))
+        .expect("moved");
+    let entry = format!("registries:\n  {}: {{provider: ./mine.wasm}}\n", registry.address);
+    sandbox.write("home/.idpbuilder/registries.yaml", &entry);
+    let why = sandbox.idp(["provider", "why", &reference]).exits(0);
+    assert!(why.stdout.contains("the registry's configuration says"), "{why}");
+    let again = sandbox.idp(["push", "./app", &reference]).exits(0);
+    assert_eq!(pushed.stdout, again.stdout);
+}

@@ -123,7 +123,7 @@ fn give(
 }
 
 /// Every form in which the password would still be one.
-fn forms(password: &str) -> Vec<String> {
+fn forms(way: Way, password: &str) -> Vec<String> {
     let json = serde_json::to_string(password).expect("a string");
     let percent: String =
         password
@@ -141,12 +141,20 @@ fn forms(password: &str) -> Vec<String> {
         json[1..json.len() - 1].to_owned(),
         percent,
         STANDARD.encode(password),
-        STANDARD.encode(format!("user:{password}")),
+        encoded(way, password),
     ]
 }
 
-fn check(output: &Output, password: &str) -> Result<(), TestCaseError> {
-    for form in forms(password) {
+/// As it goes over the wire: with the user name, where there is one.
+fn encoded(way: Way, password: &str) -> String {
+    match way {
+        Way::TokenFlag | Way::TokenEnvironment | Way::IdentityToken => STANDARD.encode(password),
+        _ => STANDARD.encode(format!("user:{password}")),
+    }
+}
+
+fn check(output: &Output, way: Way, password: &str) -> Result<(), TestCaseError> {
+    for form in forms(way, password) {
         prop_assert!(!output.stdout.contains(&form), "on stdout: {form}\n{output}");
         prop_assert!(!output.stderr.contains(&form), "on stderr: {form}\n{output}");
     }
@@ -162,10 +170,10 @@ fn hostile(runtime: &tokio::runtime::Runtime, way: Way, end: End, password: &str
     };
     // What a helper that failed kept to itself, no registry can know.
     let password = if way == Way::BrokenHelper { "unknown to it" } else { password };
-    let echo = forms(password).join(" ");
+    let echo = forms(way, password).join(" ");
     let document =
         serde_json::json!({"errors": [{"code": "DENIED", "message": echo, "detail": {"sent": echo}}]});
-    let basic = STANDARD.encode(format!("user:{password}"));
+    let basic = encoded(way, password);
     let echoing = |status| {
         let reply =
             Reply::status(status).header("content-type", "application/json").body(document.to_string());
@@ -205,7 +213,7 @@ fn case(
     arguments.extend(["--output".to_owned(), if json { "json" } else { "text" }.to_owned()]);
     let stdin = give(&mut sandbox, way, &registry, &password, &mut arguments);
     let output = sandbox.idp_with_stdin(&arguments, &stdin);
-    check(&output, &password)?;
+    check(&output, way, &password)?;
     // The test would prove nothing if the password never arrived.
     let is_basic =
         !matches!(way, Way::TokenFlag | Way::TokenEnvironment | Way::IdentityToken | Way::BrokenHelper);
