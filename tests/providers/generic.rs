@@ -14,7 +14,7 @@ async fn a_bearer_token_comes_out_of_the_component() {
     assert_eq!(token.expose(), "short-lived-token-1");
     let seen = server.seen();
     assert_eq!(seen.len(), 1, "{seen:?}");
-    assert_eq!(seen[0].uri.path(), "/token");
+    assert_eq!((seen[0].method.as_str(), seen[0].uri.path()), ("GET", "/token"));
     let basic = base64::engine::general_purpose::STANDARD.encode(format!("robot:{SECRET}"));
     assert_eq!(seen[0].header("authorization"), Some(format!("Basic {basic}").as_str()));
 }

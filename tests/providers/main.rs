@@ -4,6 +4,7 @@ mod compiled;
 mod contract;
 mod files;
 mod generic;
+mod kept;
 mod memory;
 mod sandbox;
 mod selection;

@@ -33,6 +33,7 @@ pub(crate) struct Seal {
 }
 
 /// An answer as a guest holds it.
+#[allow(unreachable_pub, reason = "the generated bindings re-export it")]
 pub struct Answered {
     status: u16,
     headers: Vec<(String, String)>,

@@ -239,7 +239,7 @@ impl Exports {
     fn probe(component: &Component, pre: &InstancePre<State>) -> wasmtime::Result<Self> {
         // Finds any 0.1.x.
         let has = |name: &str| {
-            component.get_export_index(None, &format!("idp:registry-provider/{name}@0.1.0")).is_some()
+            component.get_export_index(None, format!("idp:registry-provider/{name}@0.1.0").as_str()).is_some()
         };
         macro_rules! optional {
             ($interface:ident) => {

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 
 /// For so long a detection is believed.
-pub const LIFETIME: Duration = Duration::from_secs(24 * 3600);
+pub(crate) const LIFETIME: Duration = Duration::from_secs(24 * 3600);
 /// Hosts that are kept; the oldest go first.
 const HOSTS_MAX: usize = 256;
 const FILE_MAX: u64 = 1024 * 1024;

@@ -44,12 +44,17 @@ path = "/"
 pointers = ["*"]
 "#;
 
+type Scripted = (u16, Vec<(String, String)>, String);
+
+/// A request that went out: method, URL, names of its headers, bytes of its body.
+type Sent = (String, String, Vec<String>, usize);
+
 /// Answers by URL; names resolve by table, everything else to a public address.
 #[derive(Debug, Default)]
 struct Script {
-    answers: HashMap<String, (u16, Vec<(String, String)>, String)>,
+    answers: HashMap<String, Scripted>,
     names: HashMap<String, Vec<IpAddr>>,
-    sent: Mutex<Vec<(String, String, Vec<String>, usize)>>,
+    sent: Mutex<Vec<Sent>>,
 }
 
 #[async_trait]

@@ -31,9 +31,9 @@ impl Backend {
 }
 
 /// The exact version of wasmtime: code compiled by an older patch release may hold a hole that this one has closed.
-pub const WASMTIME: &str = "48.0.8";
+pub(crate) const WASMTIME: &str = "48.0.8";
 /// Counts up with every change of the settings below.
-pub const ABI: u32 = 1;
+pub(crate) const ABI: u32 = 1;
 
 /// Bytes of the largest linear memory.
 pub(crate) const MEMORY_MAX: usize = 64 * 1024 * 1024;
@@ -71,7 +71,7 @@ fn config(backend: Backend, compiler: bool) -> wasmtime::Result<Config> {
 }
 
 /// The engine that runs code of a backend. Made once a process; compiles nothing.
-pub fn runtime(backend: Backend) -> wasmtime::Result<Engine> {
+pub(crate) fn runtime(backend: Backend) -> wasmtime::Result<Engine> {
     static ENGINES: [OnceLock<Engine>; 2] = [OnceLock::new(), OnceLock::new()];
     let cell = &ENGINES[usize::from(backend == Backend::Pulley)];
     if let Some(engine) = cell.get() {

@@ -7,13 +7,13 @@ use wasmparser::{Encoding, Parser, Payload};
 use super::pattern::{HostPattern, OriginPattern};
 
 /// Name of the custom section.
-pub const SECTION: &str = "idp:provider";
+pub(crate) const SECTION: &str = "idp:provider";
 /// Bytes of the largest manifest.
-pub const MANIFEST_MAX: usize = 64 * 1024;
+pub(crate) const MANIFEST_MAX: usize = 64 * 1024;
 /// Bytes of the largest component: interpreters of other languages are below it.
-pub const COMPONENT_MAX: u64 = 24 * 1024 * 1024;
+pub(crate) const COMPONENT_MAX: u64 = 24 * 1024 * 1024;
 /// The contract that this host offers.
-pub const CONTRACT: (u64, u64, u64) = (0, 1, 0);
+pub(crate) const CONTRACT: (u64, u64, u64) = (0, 1, 0);
 
 /// Why a file is no provider that this host can use.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -315,11 +315,9 @@ impl Manifest {
             }
         }
         for public in &self.public {
-            if let Some(pointer) = public
-                .pointers
-                .iter()
-                .find(|pointer| !pointer.starts_with('/') && !(*pointer == "*" && public.pointers.len() == 1))
-            {
+            let alone = public.pointers.len() == 1;
+            let good = |pointer: &str| pointer.starts_with('/') || (pointer == "*" && alone);
+            if let Some(pointer) = public.pointers.iter().find(|pointer| !good(pointer)) {
                 return wrong(
                     "public.pointers",
                     format!("`{}` is not a JSON pointer", pointer.escape_debug()),
@@ -345,7 +343,7 @@ const FUEL_DEFAULT: u64 = 200_000_000;
 const FUEL_MAX: u64 = 5_000_000_000;
 
 /// `[a-z0-9-]{1,63}`
-pub fn is_name(text: &str) -> bool {
+fn is_name(text: &str) -> bool {
     (1..=63).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }

@@ -37,10 +37,12 @@ fn nested(sections: &[Vec<u8>]) -> Vec<u8> {
 #[test]
 fn the_section_is_found_wherever_the_toolchain_put_it() {
     let section = custom("idp:provider", LEAST.as_bytes());
-    for bytes in [component(&[section.clone()]), component(&[nested(&[section.clone()])])] {
+    for bytes in
+        [component(std::slice::from_ref(&section)), component(&[nested(std::slice::from_ref(&section))])]
+    {
         assert_eq!(Manifest::of_component(&bytes).expect("a manifest").label(), "example 1.0.0");
     }
-    let twice = component(&[nested(&[section.clone()]), section]);
+    let twice = component(&[nested(std::slice::from_ref(&section)), section.clone()]);
     assert_eq!(Manifest::of_component(&twice), Err(ManifestError::Several(2)));
 }
 

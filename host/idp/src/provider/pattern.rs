@@ -380,7 +380,7 @@ impl fmt::Display for OriginPattern {
 }
 
 /// Whether a path lies under a prefix: `*` and `/` mean every path; a prefix ends at a segment's end, or with `*` anywhere.
-pub fn path_matches(prefix: &str, path: &str) -> bool {
+pub(crate) fn path_matches(prefix: &str, path: &str) -> bool {
     if let Some(raw) = prefix.strip_suffix('*') {
         return path.starts_with(raw);
     }

@@ -61,6 +61,7 @@ struct Inner {
 
 /// A secret in a guest's table. Cloning shares the bytes; they are wiped with the last one.
 #[derive(Clone)]
+#[allow(unreachable_pub, reason = "the generated bindings re-export it")]
 pub struct Held(Arc<Inner>);
 
 impl fmt::Debug for Held {

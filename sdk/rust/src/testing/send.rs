@@ -140,7 +140,7 @@ pub(crate) fn send(request: &Request<'_>) -> Result<Response> {
             }
             let (bytes, secrets) = render(value);
             if lower == "authorization" && secrets.is_empty() {
-                return Err(refused("authorization", "`Authorization` needs a secret segment".to_owned()));
+                return Err(refused("header", "`Authorization` needs a secret segment".to_owned()));
             }
             headers.push((lower, String::from_utf8_lossy(&bytes).into_owned()));
             rendered.extend(secrets);
