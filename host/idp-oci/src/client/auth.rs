@@ -292,7 +292,8 @@ mod tests {
             Access::Pull.scopes(&"c".parse().expect("a repository")),
         ]
         .concat();
-        let challenges = parse(r#"Bearer realm="r",scope="repository:user/image:pull repository:c:pull,push""#);
+        let challenges =
+            parse(r#"Bearer realm="r",scope="repository:user/image:pull repository:c:pull,push""#);
         let shown = |attempt| -> Vec<String> {
             merge(&ours, &challenges, attempt).iter().map(ToString::to_string).collect()
         };

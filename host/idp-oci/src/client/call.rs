@@ -166,7 +166,8 @@ impl Client {
                 }
             };
             // What was refused is not sent again.
-            let Some(next) = next.filter(|next| pass.as_ref().is_none_or(|pass| pass.headers != next.headers))
+            let Some(next) =
+                next.filter(|next| pass.as_ref().is_none_or(|pass| pass.headers != next.headers))
             else {
                 return Err(self.final_401(call, response, attempts, None).await);
             };
@@ -231,8 +232,12 @@ impl Client {
         for value in headers.get_all(http::header::WARNING) {
             let value = String::from_utf8_lossy(value.as_bytes());
             let Some(text) = value.strip_prefix("299 - ") else { continue };
-            let text: String =
-                text.trim_matches('"').chars().filter(|character| !character.is_control()).take(MOST_WARNING).collect();
+            let text: String = text
+                .trim_matches('"')
+                .chars()
+                .filter(|character| !character.is_control())
+                .take(MOST_WARNING)
+                .collect();
             let mut warned = self.shared.warned.lock().unwrap_or_else(PoisonError::into_inner);
             if warned.len() < 100 && warned.insert(text.clone()) {
                 let text = format!("{} says: {text}", self.registry());
@@ -255,8 +260,13 @@ impl Client {
         let body = String::from_utf8_lossy(&response.error_body().await).into_owned();
         let body = self.shared.session.scrub(&body);
         let errors = RegistryError::parse(&body);
-        let answer =
-            Answer { method: call.method.to_string(), url: url.into(), status: status.as_u16(), headers, body };
+        let answer = Answer {
+            method: call.method.to_string(),
+            url: url.into(),
+            status: status.as_u16(),
+            headers,
+            body,
+        };
         let explanation = self.shared.dialect.explain(&answer, &self.shared.options.operation).await;
         let (what, request) = (call.what.clone(), call.shown());
         ClientError::Refused(Box::new(Refusal { what, request, status, errors, attempts, explanation, note }))

@@ -80,7 +80,8 @@ fn items(text: &str) -> impl Iterator<Item = &str> {
 
 /// `Bearer realm="…"` → scheme and first parameter; `realm="…"` → the parameter alone; `Negotiate` → the scheme alone.
 fn split_scheme(item: &str) -> (Option<&str>, Option<&str>) {
-    let token = item.find(|character: char| character.is_whitespace() || character == '=' || character == '"');
+    let token =
+        item.find(|character: char| character.is_whitespace() || character == '=' || character == '"');
     match token {
         None => (Some(item), None),
         Some(at) if item[at..].trim_start().starts_with('=') => (None, Some(item)),

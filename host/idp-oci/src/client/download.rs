@@ -20,6 +20,9 @@ use crate::digest::Hasher;
 use crate::manifest::Descriptor;
 use crate::name::Repository;
 
+/// So many bytes since the last failure make it the first one again.
+const PROGRESS: u64 = 4 * 1024 * 1024;
+
 /// Who checks the digest. The size is always checked here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verify {
@@ -49,6 +52,7 @@ impl Client {
             response: None,
             skip: 0,
             waits: self.shared.options.retry.waits(),
+            broke_at: 0,
         };
         download.open().await?;
         Ok(try_unfold(download, async |mut download: Download| {
@@ -70,6 +74,8 @@ struct Download {
     /// Bytes of the answer that have been yielded before.
     skip: u64,
     waits: Waits,
+    /// Where it broke last.
+    broke_at: u64,
 }
 
 impl Download {
@@ -149,6 +155,11 @@ impl Download {
         if !is_passing(&error) {
             return Err(error);
         }
+        // Tries are for what does not get on: a download of hours may break more often than that.
+        if self.position - self.broke_at >= PROGRESS {
+            self.waits = self.client.shared.options.retry.waits();
+        }
+        self.broke_at = self.position;
         let Some(wait) = self.waits.after_failure(None) else { return Err(error) };
         self.client.wait(&self.call.what, wait, false, error.to_string()).await;
         Ok(())
@@ -157,7 +168,9 @@ impl Download {
     fn take(&mut self, chunk: Bytes) -> Result<Bytes, ClientError> {
         self.position += chunk.len() as u64;
         if self.position > self.blob.size {
-            return Err(self.content(&format!("more than the {} bytes that the manifest says", self.blob.size)));
+            return Err(
+                self.content(&format!("more than the {} bytes that the manifest says", self.blob.size))
+            );
         }
         if let Some(hasher) = &mut self.hasher {
             hasher.update(&chunk);

@@ -39,7 +39,10 @@ impl RegistryError {
         let text = |name: &str| entry.get(name).and_then(serde_json::Value::as_str).unwrap_or_default();
         let (code, message) = match entry {
             serde_json::Value::String(text) => (String::new(), clip(text)),
-            _ => (clip(text("code")), clip(if text("message").is_empty() { text("error") } else { text("message") })),
+            _ => (
+                clip(text("code")),
+                clip(if text("message").is_empty() { text("error") } else { text("message") }),
+            ),
         };
         let detail = entry.get("detail").filter(|detail| !detail.is_null()).map(|detail| match detail {
             serde_json::Value::String(text) => text.clone(),
@@ -124,7 +127,9 @@ impl Refusal {
             401 => "no credential was accepted; log in with `idp login`, or check user and password",
             403 => "the credential is known and not allowed to do this; ask for access, or use another one",
             404 => "check the names of registry, repository and tag",
-            413 => "something in front of the registry limits the size of a request; raise its limit (nginx: client_max_body_size)",
+            413 => {
+                "something in front of the registry limits the size of a request; raise its limit (nginx: client_max_body_size)"
+            }
             429 => "the registry limits how often it is asked; try again later, or log in for a higher limit",
             status if status >= 500 => "the registry failed; trying again unchanged may help",
             _ => return None,
@@ -204,8 +209,12 @@ impl ClientError {
         match self {
             // `wit/README.md`, "explanation.class".
             Self::Refused(refusal) => match refusal.class() {
-                "not-logged-in" | "bad-credentials" | "credentials-expired" | "no-permission"
-                | "policy-blocked" | "read-only" => Kind::Auth,
+                "not-logged-in"
+                | "bad-credentials"
+                | "credentials-expired"
+                | "no-permission"
+                | "policy-blocked"
+                | "read-only" => Kind::Auth,
                 "missing-parent" | "missing-repository" | "missing-reference" => Kind::NotFound,
                 "rate-limited" | "throttled" | "server-error" => Kind::Transient,
                 "" | "unknown" => match refusal.status.as_u16() {
@@ -257,7 +266,10 @@ mod tests {
     #[test]
     fn error_bodies() {
         for (body, expect) in [
-            (r#"{"errors":[{"code":"DENIED","message":"no","detail":[{"a":1}]}]}"#, vec![r#"DENIED|no|[{"a":1}]"#]),
+            (
+                r#"{"errors":[{"code":"DENIED","message":"no","detail":[{"a":1}]}]}"#,
+                vec![r#"DENIED|no|[{"a":1}]"#],
+            ),
             (r#"{"errors":[{"code":"A","detail":"d"},{"message":"m","detail":null}]}"#, vec!["A||d", "|m|"]),
             (r#"{"errors":["text"]}"#, vec!["|text|"]),
             (r#"{"errors":[]}"#, vec![]),

@@ -491,7 +491,9 @@ fn tls_cause(error: &reqwest::Error) -> Option<String> {
             .or_else(|| cause.downcast_ref::<rustls::Error>());
         match tls {
             Some(rustls::Error::InvalidMessage(_)) => {
-                return Some("the other side speaks no TLS; if it is a plain-http registry, use --insecure".to_owned());
+                return Some(
+                    "the other side speaks no TLS; if it is a plain-http registry, use --insecure".to_owned(),
+                );
             }
             Some(rustls::Error::InvalidCertificate(why)) => {
                 return Some(format!(

@@ -84,7 +84,8 @@ impl Client {
         }
         let digest = response.header("docker-content-digest").and_then(|digest| digest.parse().ok());
         let size = response.header("content-length").and_then(|size| size.parse().ok());
-        let media_type = response.header("content-type").map(|value| value.split(';').next().unwrap_or_default());
+        let media_type =
+            response.header("content-type").map(|value| value.split(';').next().unwrap_or_default());
         if let (Some(digest), Some(size), Some(media_type)) = (digest, size, media_type) {
             return Ok(Some(Descriptor::new(media_type.trim(), digest, size)));
         }
@@ -112,7 +113,9 @@ impl Client {
             return Err(content(not_a_registry(&answered)));
         }
         let response = &answered.response;
-        if let Some(named) = response.header("docker-content-digest").and_then(|named| named.parse::<Digest>().ok()) {
+        if let Some(named) =
+            response.header("docker-content-digest").and_then(|named| named.parse::<Digest>().ok())
+        {
             let ours = digest_as(manifest.bytes(), &named);
             if named != ours {
                 return Err(content(format!("the registry stored it as {named}, and it is {ours}")));
@@ -129,7 +132,8 @@ impl Client {
 
     /// Deletes a tag or a manifest with all of its tags.
     pub async fn delete_manifest(&self, repository: &Repository, target: &Target) -> Result<(), ClientError> {
-        let call = self.manifest_call(Method::DELETE, repository, target, Access::Delete, "deleting manifest");
+        let call =
+            self.manifest_call(Method::DELETE, repository, target, Access::Delete, "deleting manifest");
         let answered = self.call(&call).await?;
         if answered.response.status.is_success() {
             return Ok(());
@@ -149,7 +153,11 @@ impl Client {
         let separator = if matches!(target, Target::Tag(_)) { ":" } else { "@" };
         let what = format!("{what} {}/{repository}{separator}{target}", self.registry());
         let call = Call::new(method.clone(), url, access.scopes(repository), what);
-        if matches!(method, Method::GET | Method::HEAD) { call.header(ACCEPT, ACCEPT_MANIFESTS) } else { call }
+        if matches!(method, Method::GET | Method::HEAD) {
+            call.header(ACCEPT, ACCEPT_MANIFESTS)
+        } else {
+            call
+        }
     }
 }
 
@@ -166,5 +174,7 @@ fn is_html(answered: &Answered) -> bool {
 /// Case 20.
 fn not_a_registry(answered: &Answered) -> String {
     let host = answered.response.url.host_str().unwrap_or_default();
-    format!("{host} answered with a web page: that is not a registry (a login page of the network, or a wrong address)")
+    format!(
+        "{host} answered with a web page: that is not a registry (a login page of the network, or a wrong address)"
+    )
 }

@@ -62,11 +62,7 @@ pub struct ClientOptions {
 
 impl Default for ClientOptions {
     fn default() -> Self {
-        Self {
-            retry: retry::RetryPolicy::default(),
-            operation: String::new(),
-            progress: Arc::new(Silent),
-        }
+        Self { retry: retry::RetryPolicy::default(), operation: String::new(), progress: Arc::new(Silent) }
     }
 }
 
@@ -160,10 +156,11 @@ impl Client {
         repository: &Repository,
         after: Option<&str>,
     ) -> Result<Option<Ensured>, ClientError> {
-        let ensured = self.shared.dialect.ensure(repository, after).await.map_err(|error: DialectError| {
-            let what = format!("making {}/{repository} ready", self.registry());
-            ClientError::Dialect { what, error }
-        })?;
+        let ensured =
+            self.shared.dialect.ensure(repository, after).await.map_err(|error: DialectError| {
+                let what = format!("making {}/{repository} ready", self.registry());
+                ClientError::Dialect { what, error }
+            })?;
         if ensured == Some(Ensured::Created) {
             self.shared.session.forget();
             let text = format!("{}/{repository} was made", self.registry());

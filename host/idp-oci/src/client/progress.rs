@@ -96,8 +96,7 @@ mod tests {
 
     #[test]
     fn events_are_ndjson() {
-        let event =
-            Event::BlobFinished { digest: Digest::of(b""), size: 0, outcome: Outcome::Mounted };
+        let event = Event::BlobFinished { digest: Digest::of(b""), size: 0, outcome: Outcome::Mounted };
         let line = serde_json::to_string(&event).expect("serializes");
         assert!(line.starts_with(r#"{"event":"blob-finished","digest":"sha256:e3b0"#), "{line}");
         assert!(line.ends_with(r#""size":0,"outcome":"mounted"}"#), "{line}");

@@ -114,7 +114,10 @@ mod tests {
             ("../u/1", "https://r.example:5000/v2/a/blobs/u/1"),
             ("//cdn.example/u", "https://cdn.example/u"),
             ("r.example:5000/v2/u", "https://r.example:5000/v2/u"),
-            ("https://s3.example/b?X-Amz-Signature=a%20b%2B", "https://s3.example/b?X-Amz-Signature=a%20b%2B"),
+            (
+                "https://s3.example/b?X-Amz-Signature=a%20b%2B",
+                "https://s3.example/b?X-Amz-Signature=a%20b%2B",
+            ),
         ] {
             let target = resolve(&from, Place::of(&from), location, false).expect(location);
             assert_eq!(target.as_str(), expect);

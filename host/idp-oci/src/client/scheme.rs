@@ -61,7 +61,8 @@ async fn speaks_tls(registry: &Registry) -> Option<bool> {
         tls.write_tls(&mut hello).ok()?;
         let mut first = [0];
         // A plain-http server answers 400, or closes without a word.
-        let answered = stream.write_all(&hello).await.is_ok() && matches!(stream.read(&mut first).await, Ok(1));
+        let answered =
+            stream.write_all(&hello).await.is_ok() && matches!(stream.read(&mut first).await, Ok(1));
         return Some(answered && matches!(first[0], ALERT | HANDSHAKE));
     }
     None

@@ -9,9 +9,7 @@ use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Method, StatusCode};
 use url::Url;
 
-use super::dialect::{
-    AuthRequest, Authorization, Challenge, Dialect, DialectError, ErrorKind, Grant, Reuse,
-};
+use super::dialect::{AuthRequest, Authorization, Challenge, Dialect, DialectError, ErrorKind, Grant, Reuse};
 use super::http::{Body, ERROR_BODY, Http, HttpError, Request};
 use super::redirect::{self, Place};
 use super::retry;
@@ -61,7 +59,10 @@ impl Standard {
             return Ok(grant(Authorization::Bearer(token.clone()), None, Reuse::Registry));
         }
         let realm = challenge.param("realm").ok_or_else(|| {
-            DialectError::new(ErrorKind::Invalid, "the registry asks for a token and does not say where to get one")
+            DialectError::new(
+                ErrorKind::Invalid,
+                "the registry asks for a token and does not say where to get one",
+            )
         })?;
         let home = Place::of(&self.base);
         let allow = self.http.options().allow_private_redirects;
@@ -100,8 +101,8 @@ impl Standard {
         if let Some(password) = password {
             let pair = Secret::new(format!("{username}:{}", password.expose()));
             let encoded = base64::engine::general_purpose::STANDARD.encode(pair.expose());
-            let mut value = HeaderValue::from_str(&format!("Basic {encoded}"))
-                .expect("base64 stands in every header");
+            let mut value =
+                HeaderValue::from_str(&format!("Basic {encoded}")).expect("base64 stands in every header");
             value.set_sensitive(true);
             outgoing.credentials.insert(AUTHORIZATION, value);
         }
@@ -124,9 +125,7 @@ impl Standard {
             .append_pair("refresh_token", token.expose())
             .finish();
         let mut outgoing = Request::new(Method::POST, realm.clone());
-        outgoing
-            .headers
-            .insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+        outgoing.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
         outgoing.body = Body::Bytes(form.into());
         self.token(outgoing).await
     }
@@ -200,7 +199,9 @@ impl Dialect for Standard {
                 let (username, password) = (username.clone(), password.clone());
                 Ok(grant(Authorization::Basic { username, password }, None, Reuse::Registry))
             }
-            Credential::Anonymous => Err(refused("the registry wants a credential, and there is none for it")),
+            Credential::Anonymous => {
+                Err(refused("the registry wants a credential, and there is none for it"))
+            }
             _ => Err(refused("the registry asks for a kind of credential that is not the one at hand")),
         }
     }

@@ -48,7 +48,8 @@ impl Client {
         let mut next = Some(first);
         while let Some(url) = next.take() {
             if !pages.insert(url.clone()) || pages.len() > MOST_PAGES {
-                let text = format!("{what}: the registry's pages lead in a circle; the list may be incomplete");
+                let text =
+                    format!("{what}: the registry's pages lead in a circle; the list may be incomplete");
                 self.progress().event(Event::Warning { text });
                 break;
             }
@@ -58,7 +59,12 @@ impl Client {
                 return Err(self.refusal(&call, answered, None).await);
             }
             let (from, attempts) = (answered.response.url.clone(), answered.attempts);
-            let link = answered.response.headers.get_all("link").iter().find_map(|link| next_page(link.to_str().ok()?));
+            let link = answered
+                .response
+                .headers
+                .get_all("link")
+                .iter()
+                .find_map(|link| next_page(link.to_str().ok()?));
             let network = |error| {
                 let request = format!("GET {}", super::redact::url(&call.url));
                 ClientError::Network { what: what.clone(), request, attempts, error }
@@ -66,7 +72,8 @@ impl Client {
             if let Some(link) = &link {
                 let target = redirect::resolve(&from, self.shared.home, link, false).map_err(network)?;
                 if !same_origin(&self.shared.base, &target) {
-                    let problem = format!("the next page is said to be on {}", target.host_str().unwrap_or_default());
+                    let problem =
+                        format!("the next page is said to be on {}", target.host_str().unwrap_or_default());
                     return Err(ClientError::Content { what, problem });
                 }
                 next = Some(target);
@@ -77,7 +84,8 @@ impl Client {
                 ClientError::Content { what: what.clone(), problem }
             })?;
             // `null` is what some say for an empty list.
-            let entries = page.get(field).and_then(serde_json::Value::as_array).map(Vec::as_slice).unwrap_or_default();
+            let entries =
+                page.get(field).and_then(serde_json::Value::as_array).map(Vec::as_slice).unwrap_or_default();
             for name in entries.iter().filter_map(serde_json::Value::as_str) {
                 if names.insert(name.to_owned())
                     && let Ok(name) = name.parse()

@@ -76,7 +76,8 @@ impl Client {
     ) -> Result<Outcome, ClientError> {
         let hints = self.hints(repository).await;
         let descriptor = &blob.descriptor;
-        let what = format!("upload of blob {} to {}/{repository}", descriptor.digest.short(), self.registry());
+        let what =
+            format!("upload of blob {} to {}/{repository}", descriptor.digest.short(), self.registry());
         let chunk = (hints.upload_mode == UploadMode::Chunked).then(|| hints.chunk_default.unwrap_or(CHUNK));
         let mut upload = Upload {
             client: self,
@@ -262,7 +263,9 @@ impl Upload<'_> {
         }
         let mut call = Call::new(Method::POST, url, scopes, self.what.clone());
         if single {
-            call = call.body(self.body(0, blob.descriptor.size)).header(CONTENT_TYPE, "application/octet-stream");
+            call = call
+                .body(self.body(0, blob.descriptor.size))
+                .header(CONTENT_TYPE, "application/octet-stream");
         }
         let answered = self.graceful(&call).await.map_err(Failed::Final)?;
         match answered.response.status.as_u16() {
@@ -312,7 +315,8 @@ impl Upload<'_> {
         }
         let size = self.blob.descriptor.size;
         if let Some(chunk) = self.chunk {
-            let chunk = chunk.max(self.hints.chunk_min.unwrap_or(1)).min(self.hints.chunk_max.unwrap_or(MOST_CHUNK));
+            let chunk =
+                chunk.max(self.hints.chunk_min.unwrap_or(1)).min(self.hints.chunk_max.unwrap_or(MOST_CHUNK));
             while self.offset < size {
                 self.patch(chunk.max(1)).await?;
             }
@@ -394,7 +398,9 @@ impl Upload<'_> {
             .await;
         let problem = match hashed.map(Hasher::finish) {
             Ok(actual) if actual != *expected => {
-                format!("what is to be sent changed while it was read: it is {actual} now, and was {expected}")
+                format!(
+                    "what is to be sent changed while it was read: it is {actual} now, and was {expected}"
+                )
             }
             Ok(_) if !self.rehashed => {
                 self.rehashed = true;
@@ -410,11 +416,13 @@ impl Upload<'_> {
     /// registry has everything (case 45).
     async fn resume(&mut self) -> Result<bool, ClientError> {
         let size = self.blob.descriptor.size;
-        let Some(url) = self.session.clone().filter(|_| size > WORTH_RESUMING && self.hints.trust_range) else {
+        let Some(url) = self.session.clone().filter(|_| size > WORTH_RESUMING && self.hints.trust_range)
+        else {
             self.drop_session().await;
             return Ok(false);
         };
-        let call = Call::new(Method::GET, url, Access::Push.scopes(self.repository), self.what.clone()).once();
+        let call =
+            Call::new(Method::GET, url, Access::Push.scopes(self.repository), self.what.clone()).once();
         let status = match self.step(&call).await {
             Ok(answered) => Some(answered),
             Err(_) if self.cancel.is_cancelled() => return Err(ClientError::Interrupted),
@@ -449,7 +457,8 @@ impl Upload<'_> {
     async fn drop_session(&mut self) {
         self.offset = 0;
         let Some(url) = self.session.take() else { return };
-        let call = Call::new(Method::DELETE, url, Access::Push.scopes(self.repository), self.what.clone()).once();
+        let call =
+            Call::new(Method::DELETE, url, Access::Push.scopes(self.repository), self.what.clone()).once();
         let deleted = tokio::time::timeout(CLEAN_UP, self.client.call(&call)).await;
         if !matches!(&deleted, Ok(Ok(answered)) if answered.response.status.is_success()) {
             tracing::debug!(target: "idp::upload", what = self.what, "the upload session could not be deleted");
@@ -512,9 +521,14 @@ mod tests {
     /// Case 42.
     #[test]
     fn ranges_of_sessions() {
-        for (range, expect) in
-            [("0-9", Some(10)), ("bytes=0-9", Some(10)), ("0-0", Some(1)), ("bytes=0--1", None), ("5-9", None), ("", None)]
-        {
+        for (range, expect) in [
+            ("0-9", Some(10)),
+            ("bytes=0-9", Some(10)),
+            ("0-0", Some(1)),
+            ("bytes=0--1", None),
+            ("5-9", None),
+            ("", None),
+        ] {
             assert_eq!(kept(range), expect, "{range}");
         }
     }

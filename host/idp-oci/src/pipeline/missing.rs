@@ -31,7 +31,9 @@ mod tests {
     #[test]
     fn digests_are_found_in_any_text() {
         let (one, two) = (Digest::of(b"1"), Digest::of(b"2"));
-        for text in [format!("blob {one}, {two} unknown"), format!(r#"{{"digest":"{one}","Other":["{two}"]}}"#)] {
+        for text in
+            [format!("blob {one}, {two} unknown"), format!(r#"{{"digest":"{one}","Other":["{two}"]}}"#)]
+        {
             assert_eq!(digests(&text).collect::<Vec<_>>(), [one.clone(), two.clone()], "{text}");
         }
         assert_eq!(digests("sha256:0 nothing").count(), 0);

@@ -62,7 +62,8 @@ async fn choose(
         };
         // An index without platforms may hold one that has them.
         let nested = |child: &&Descriptor| child.platform.is_none() && media::is_index(&child.media_type);
-        let Some(child) = manifests.iter().find(fits).or_else(|| manifests.iter().find(nested)).cloned() else {
+        let Some(child) = manifests.iter().find(fits).or_else(|| manifests.iter().find(nested)).cloned()
+        else {
             let available: Vec<String> =
                 manifests.iter().filter_map(|child| child.platform.as_ref()).map(platform::shown).collect();
             let available =

@@ -146,7 +146,9 @@ impl Push {
             return Err(error.into());
         }
         let image = match (&mut reading).await {
-            Ok(image) => image.map_err(|error| PipelineError::Source { source_name: source_name.clone(), error })?,
+            Ok(image) => {
+                image.map_err(|error| PipelineError::Source { source_name: source_name.clone(), error })?
+            }
             Err(error) => {
                 let error = SourceError::Invalid(format!("reading it ended unexpectedly: {error}"));
                 return Err(PipelineError::Source { source_name, error });
@@ -230,10 +232,7 @@ impl Push {
         pushed: &mut Pushed,
     ) -> Result<(), ClientError> {
         let put = || self.client.put_manifest(&self.repository, target, manifest);
-        let error = match put().await {
-            Ok(_) => return Ok(()),
-            Err(error) => error,
-        };
+        let Err(error) = put().await else { return Ok(()) };
         let lacking = missing::blobs(&error);
         let at_hand: Vec<&Blob> = lacking.iter().filter_map(|digest| blobs.get(digest)).collect();
         if lacking.is_empty() || at_hand.len() < lacking.len() {
@@ -275,6 +274,9 @@ impl Pushed {
 /// A task that was ended from outside, or panicked, is an error like any other.
 fn flatten<T>(done: Result<Result<T, ClientError>, tokio::task::JoinError>) -> Result<T, ClientError> {
     done.unwrap_or_else(|error| {
-        Err(ClientError::Source { what: "upload".to_owned(), problem: format!("it ended unexpectedly: {error}") })
+        Err(ClientError::Source {
+            what: "upload".to_owned(),
+            problem: format!("it ended unexpectedly: {error}"),
+        })
     })
 }

@@ -188,10 +188,10 @@ impl Credentials {
         registry: &Registry,
         repository: Option<&Repository>,
     ) -> Result<Option<Found>, CredentialError> {
-        if slot == REGISTRY_SLOT {
-            if let Some(found) = self.explicit()? {
-                return Ok(Some(found));
-            }
+        if slot == REGISTRY_SLOT
+            && let Some(found) = self.explicit()?
+        {
+            return Ok(Some(found));
         }
         if let Some(config) = self.registries.get(registry) {
             let source =

@@ -264,7 +264,7 @@ impl Session {
     pub fn pipeline_failed(&self, error: PipelineError) -> Error {
         match error {
             PipelineError::Client(error) => self.failed(error),
-            other => Error::Pipeline(other),
+            other => Error::Pipeline(Box::new(other)),
         }
     }
 
@@ -280,7 +280,7 @@ fn entry(entry: crate::provider::Entry) -> Entry {
 
 fn failure(registry: &Registry, credential: Option<&Found>, error: ClientError) -> Error {
     let credential = credential.map(|found| found.source.clone());
-    Error::Registry { registry: registry.to_string(), credential, error }
+    Error::Registry { registry: registry.to_string(), credential, error: Box::new(error) }
 }
 
 /// Connections to a registry, as flags, environment and `registries.yaml` want them.

@@ -36,7 +36,12 @@ async fn a_token_is_asked_for_once() {
     let blobs = [blob("one"), blob("two"), blob("three"), blob("four")];
     let all = futures_util::future::join_all(blobs.iter().map(|blob| push(&client, blob))).await;
     assert!(all.iter().all(Result::is_ok), "{all:?}");
-    assert_eq!((server.count("GET", "/token"), server.count("*", "/v2/")), (1, 1 + 4 * 3), "{:#?}", server.log());
+    assert_eq!(
+        (server.count("GET", "/token"), server.count("*", "/v2/")),
+        (1, 1 + 4 * 3),
+        "{:#?}",
+        server.log()
+    );
 }
 
 /// Case 24: a mount asks for both repositories in one token.
@@ -48,8 +53,12 @@ async fn a_mount_asks_for_both_scopes() {
     let from = ["other".parse().expect("a repository")];
     let outcome = client.push_blob(&repository(), &blob("one"), &from, &CancellationToken::new()).await;
     assert_eq!(outcome.expect("mounted"), Outcome::Mounted);
-    let tokens: Vec<String> =
-        server.requests().iter().filter(|seen| seen.target.contains("/token")).map(|seen| seen.target.clone()).collect();
+    let tokens: Vec<String> = server
+        .requests()
+        .iter()
+        .filter(|seen| seen.target.contains("/token"))
+        .map(|seen| seen.target.clone())
+        .collect();
     assert_eq!(tokens.len(), 2);
     assert!(tokens[1].contains("team%2Fapp") && tokens[1].contains("other%3Apull"), "{tokens:?}");
 }
@@ -104,10 +113,12 @@ async fn a_401_without_challenge_asks_the_base() {
 #[tokio::test]
 async fn insufficient_scope_is_answered_once() {
     let refused = || {
-        let challenge = r#"Bearer realm="/token",scope="repository:team/app:pull,push,admin",error="insufficient_scope""#;
+        let challenge =
+            r#"Bearer realm="/token",scope="repository:team/app:pull,push,admin",error="insufficient_scope""#;
         Fault::Reply(Reply::status(401).header("www-authenticate", challenge))
     };
-    let token = |value: &str| Fault::Reply(Reply::status(200).body(format!(r#"{{"access_token":"{value}"}}"#)));
+    let token =
+        |value: &str| Fault::Reply(Reply::status(200).body(format!(r#"{{"access_token":"{value}"}}"#)));
     let server = Server::script(vec![
         on("HEAD", "/blobs/", refused()).times(3),
         on("GET", "/token", token("one")),
@@ -150,7 +161,11 @@ async fn answers_of_token_services() {
 #[tokio::test]
 async fn an_identity_token_falls_back_to_get() {
     let server = Server::script(vec![
-        on("HEAD", "/blobs/", Fault::Reply(Reply::status(401).header("www-authenticate", r#"Bearer realm="/token""#))),
+        on(
+            "HEAD",
+            "/blobs/",
+            Fault::Reply(Reply::status(401).header("www-authenticate", r#"Bearer realm="/token""#)),
+        ),
         on("POST", "/token", Fault::Reply(Reply::status(404))),
         on("GET", "/token", Fault::Reply(Reply::status(200).body(r#"{"token":"t"}"#))),
         on("HEAD", "/blobs/", Fault::Reply(Reply::status(200).body("one"))),
@@ -180,7 +195,11 @@ async fn a_token_ends_during_a_put() {
     let challenge = format!(r#"Bearer realm="http://{}/token",error="invalid_token""#, server.address());
     // The registry behind hands out the same token for the same scopes, so the renewed one is made to differ.
     let renewed = Reply::status(200).body(r#"{"token":"x+repository:team/app:pull,push"}"#);
-    server.rule(on("PUT", "/uploads/", Fault::Reply(Reply::status(401).header("www-authenticate", &challenge))));
+    server.rule(on(
+        "PUT",
+        "/uploads/",
+        Fault::Reply(Reply::status(401).header("www-authenticate", &challenge)),
+    ));
     server.rule(on("GET", "/token", Fault::Reply(renewed)).after(1));
     let (client, _) = client_with(&server, user("right"), options());
     push(&client, &blob("one")).await.expect("pushed");

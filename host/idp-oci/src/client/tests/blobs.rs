@@ -12,9 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{client, client_with, options, repository};
 use crate::blob::Blob;
-use crate::client::dialect::{
-    AuthRequest, Dialect, DialectError, Grant, Hints,
-};
+use crate::client::dialect::{AuthRequest, Dialect, DialectError, Grant, Hints};
 use crate::client::http::Http;
 use crate::client::retry::RetryPolicy;
 use crate::client::standard::Credential;
@@ -144,7 +142,10 @@ async fn mounts() {
     let server = Server::start(Registry::default()).await;
     server.registry(|registry| registry.add_blob("third", bytes(9)));
     let outcome = client(&server).push_blob(&repository(), &blob(9), &from, &CancellationToken::new()).await;
-    assert_eq!((outcome.expect("mounted"), methods(&server).as_str()), (Outcome::Mounted, "HEAD POST DELETE POST"));
+    assert_eq!(
+        (outcome.expect("mounted"), methods(&server).as_str()),
+        (Outcome::Mounted, "HEAD POST DELETE POST")
+    );
     assert!(is_stored(&server, &blob(9)));
     let server = Server::start(with_blob()).await;
     let client = hinted(&server, &[("mount", "no")]);
@@ -199,7 +200,9 @@ async fn tolerated_statuses() {
         let ranges: Vec<String> = server
             .requests()
             .iter()
-            .filter_map(|seen| seen.headers.get("content-range").map(|range| range.to_str().unwrap_or("").to_owned()))
+            .filter_map(|seen| {
+                seen.headers.get("content-range").map(|range| range.to_str().unwrap_or("").to_owned())
+            })
             .collect();
         assert_eq!(ranges, ["0-3", "4-7", "8-9"]);
     }
@@ -210,7 +213,9 @@ async fn tolerated_statuses() {
 async fn least_chunks_are_honoured() {
     let server = Server::start(Registry::default()).await;
     server.rule(on("POST", "/uploads/", Fault::Header("oci-chunk-min-length", "6".to_owned())));
-    upload(&hinted(&server, &[("upload-mode", "chunked"), ("chunk-default", "4")]), &blob(10)).await.expect("sent");
+    upload(&hinted(&server, &[("upload-mode", "chunked"), ("chunk-default", "4")]), &blob(10))
+        .await
+        .expect("sent");
     assert!(is_stored(&server, &blob(10)));
     assert_eq!(methods(&server), "HEAD POST PATCH PATCH PUT");
 }
@@ -218,7 +223,9 @@ async fn least_chunks_are_honoured() {
 /// Cases 4 to 6: where a session may lie.
 #[tokio::test]
 async fn sessions_elsewhere() {
-    let other = Server::script(vec![on("PUT", "/put?signature=a%2Fb&digest=", Fault::Reply(Reply::status(201)))]).await;
+    let other =
+        Server::script(vec![on("PUT", "/put?signature=a%2Fb&digest=", Fault::Reply(Reply::status(201)))])
+            .await;
     let server = Server::start(Registry::with_auth(idp_test_support::faults::Auth::Basic)).await;
     let location = format!("http://{}/put?signature=a%2Fb", other.address());
     server.rule(on("POST", "", Fault::Header("location", location)));
@@ -359,8 +366,10 @@ async fn cancelled_uploads_leave_nothing() {
 }
 
 async fn download(client: &Client, blob: &Blob, verify: Verify) -> Result<Vec<u8>, String> {
-    let chunks =
-        client.fetch_blob(&repository(), &blob.descriptor, verify).await.map_err(|error| error.to_string())?;
+    let chunks = client
+        .fetch_blob(&repository(), &blob.descriptor, verify)
+        .await
+        .map_err(|error| error.to_string())?;
     chunks
         .try_fold(Vec::new(), async |mut all, chunk| {
             all.extend_from_slice(&chunk);

@@ -12,9 +12,7 @@ use crate::name::Target;
 
 /// An image manifest with config `{}` and these layers.
 pub(crate) fn image(layers: &[Descriptor]) -> Manifest {
-    let describe = |blob: &Descriptor| {
-        serde_json::json!({"mediaType": blob.media_type, "digest": blob.digest.as_str(), "size": blob.size})
-    };
+    let describe = |blob: &Descriptor| serde_json::json!({"mediaType": blob.media_type, "digest": blob.digest.as_str(), "size": blob.size});
     let document = serde_json::json!({
         "schemaVersion": 2,
         "mediaType": media::OCI_MANIFEST,
@@ -54,7 +52,10 @@ async fn written_and_read() {
     assert_eq!(client.head_manifest(&repository(), &absent, Access::Pull).await.expect("asked"), None);
     let error = client.manifest(&repository(), &absent, None).await.expect_err("not there");
     assert_eq!(error.kind(), Kind::NotFound);
-    assert!(error.to_string().contains("team/app:absent") && error.to_string().contains("MANIFEST_UNKNOWN"), "{error}");
+    assert!(
+        error.to_string().contains("team/app:absent") && error.to_string().contains("MANIFEST_UNKNOWN"),
+        "{error}"
+    );
 }
 
 /// Case 61: what is not what it says is refused, and not tried again.
@@ -97,7 +98,9 @@ async fn a_captive_portal_is_no_registry() {
     ] {
         assert!(error.to_string().contains("not a registry"), "{error}");
     }
-    assert!(!client.has_blob(&repository(), &Descriptor::of("a/b", b"x"), Access::Pull).await.expect("asked"));
+    assert!(
+        !client.has_blob(&repository(), &Descriptor::of("a/b", b"x"), Access::Pull).await.expect("asked")
+    );
 }
 
 /// The registry stored something else than was sent.
@@ -132,7 +135,8 @@ async fn strange_lists() {
         Fault::Reply(if link.is_empty() { reply } else { reply.header("link", link) })
     };
     let circle = r#"</v2/team/app/tags/list?n=100>; rel="next""#;
-    let server = Server::script(vec![on("GET", "/tags/", page(r#"["a","a","no tag!"]"#, circle)).always()]).await;
+    let server =
+        Server::script(vec![on("GET", "/tags/", page(r#"["a","a","no tag!"]"#, circle)).always()]).await;
     assert_eq!(client(&server).tags(&repository()).await.expect("tags").len(), 1);
     assert_eq!(server.requests().len(), 1);
     let elsewhere = r#"<http://127.0.0.1:1/v2/>; rel="next""#;
@@ -152,7 +156,11 @@ async fn strange_lists() {
 async fn deleted() {
     let server = Server::script(vec![
         on("DELETE", "/manifests/1", Fault::Reply(Reply::status(202))),
-        on("DELETE", "/manifests/1", Fault::Reply(Reply::error(405, "UNSUPPORTED", &serde_json::Value::Null))),
+        on(
+            "DELETE",
+            "/manifests/1",
+            Fault::Reply(Reply::error(405, "UNSUPPORTED", &serde_json::Value::Null)),
+        ),
     ])
     .await;
     let client = client(&server);

@@ -42,7 +42,11 @@ pub(crate) fn options() -> HttpOptions {
     HttpOptions { proxy_from_env: false, idle_timeout: Duration::from_secs(20), ..HttpOptions::default() }
 }
 
-pub(crate) fn client_with(server: &Server, credential: Credential, http: HttpOptions) -> (Client, Arc<Recorder>) {
+pub(crate) fn client_with(
+    server: &Server,
+    credential: Credential,
+    http: HttpOptions,
+) -> (Client, Arc<Recorder>) {
     let recorder = Arc::new(Recorder::default());
     let registry = server.address().parse().expect("an address is a registry");
     let http = Http::new(http);

@@ -28,7 +28,8 @@ async fn get(server: &Server, options: HttpOptions) -> Result<u16, HttpError> {
 async fn redirects_are_followed_and_end() {
     for status in [301, 302, 303, 307, 308] {
         let ok = Fault::Reply(Reply::status(200));
-        let server = Server::script(vec![on("GET", "/start", redirect(status, "end")), on("GET", "/end", ok)]).await;
+        let server =
+            Server::script(vec![on("GET", "/start", redirect(status, "end")), on("GET", "/end", ok)]).await;
         assert_eq!(get(&server, options()).await, Ok(200), "{status}");
         server.verify();
     }
@@ -71,7 +72,11 @@ async fn redirected_writes() {
 async fn retries_are_counted() {
     for (fault, requests, kind) in [
         (Fault::Reply(Reply::status(503).header("retry-after", "0")), 4, Kind::Transient),
-        (Fault::Reply(Reply::status(429).header("retry-after", "Sun, 06 Nov 1994 08:49:37 GMT")), 4, Kind::Transient),
+        (
+            Fault::Reply(Reply::status(429).header("retry-after", "Sun, 06 Nov 1994 08:49:37 GMT")),
+            4,
+            Kind::Transient,
+        ),
         (Fault::Reply(Reply::status(500)), 4, Kind::Transient),
         (Fault::Drop, 4, Kind::Transient),
         (Fault::Reply(Reply::status(400)), 1, Kind::Other),
@@ -86,7 +91,11 @@ async fn retries_are_counted() {
         assert_eq!((server.requests().len(), error.kind()), (requests, kind), "{fault:?}: {error}");
         assert_eq!(recorder.retries(), requests - 1, "{fault:?}");
         let put = client.put_manifest(&repository(), &tag(), &super::manifests::image(&[])).await;
-        assert_eq!((server.count("PUT", ""), put.expect_err("it fails").kind()), (requests, kind), "{fault:?}");
+        assert_eq!(
+            (server.count("PUT", ""), put.expect_err("it fails").kind()),
+            (requests, kind),
+            "{fault:?}"
+        );
     }
 }
 
@@ -97,7 +106,10 @@ async fn it_goes_well_in_the_end() {
     server.registry(|registry| registry.add_blob("team/app", "{}"));
     server.rule(on("PUT", "/manifests/", Fault::Reply(Reply::status(502))).times(2));
     server.rule(on("PUT", "/manifests/", Fault::Drop));
-    client(&server).put_manifest(&repository(), &tag(), &super::manifests::image(&[])).await.expect("written");
+    client(&server)
+        .put_manifest(&repository(), &tag(), &super::manifests::image(&[]))
+        .await
+        .expect("written");
     server.verify();
     assert_eq!(server.count("PUT", ""), 4);
 }
