@@ -1,1 +1,5 @@
-fn main() {}
+//! The `idp` program. Everything is in the library.
+
+fn main() -> std::process::ExitCode {
+    idp::cli::main()
+}

@@ -1,0 +1,276 @@
+//! One request with everything that belongs to it: authorization, retry, the registry's warnings, and errors that say what was
+//! wanted. The verbs are written on top of it.
+
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use url::Url;
+
+use super::dialect::{Answer, Challenge, DialectError, ErrorKind, Scope};
+use super::error::{ClientError, Refusal, RegistryError};
+use super::http::{Body, ERROR_BODY, Http, HttpError, Request, Response, Whole};
+use super::progress::Event;
+use super::redirect::same_origin;
+use super::scheme::Scheme;
+use super::{Client, base_url, redact, retry};
+use crate::name::Registry;
+
+/// Warnings are not to flood a terminal (distribution-spec, "Warnings").
+const MOST_WARNING: usize = 4096;
+
+/// `GET /v2/` without a credential, as it comes: what tells registry products apart.
+pub async fn ping(http: &Http, registry: &Registry, scheme: Scheme) -> Result<Whole, ClientError> {
+    let url = base_url(registry, scheme)?;
+    let request = Request::new(Method::GET, url);
+    http.send_once(&request, ERROR_BODY).await.map_err(|error| ClientError::Network {
+        what: format!("reaching registry {registry}"),
+        request: format!("GET {}", redact::url(&request.url)),
+        attempts: 1,
+        error,
+    })
+}
+
+/// A request to the registry, or to where it sent us.
+#[derive(Debug)]
+pub(super) struct Call {
+    /// What is wanted, for errors.
+    pub(super) what: String,
+    pub(super) method: Method,
+    pub(super) url: Url,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Body,
+    pub(super) scopes: Vec<Scope>,
+    /// Whether it is tried again here; uploads do that themselves.
+    pub(super) retry: bool,
+}
+
+impl Call {
+    pub(super) fn new(method: Method, url: Url, scopes: Vec<Scope>, what: String) -> Self {
+        Self { what, method, url, headers: HeaderMap::new(), body: Body::Empty, scopes, retry: true }
+    }
+
+    pub(super) fn once(mut self) -> Self {
+        self.retry = false;
+        self
+    }
+
+    pub(super) fn header(mut self, name: HeaderName, value: &str) -> Self {
+        // Every value is made of digests, media types and numbers; one that cannot be sent is left to the registry to miss.
+        if let Ok(value) = HeaderValue::from_str(value) {
+            self.headers.insert(name, value);
+        }
+        self
+    }
+
+    pub(super) fn body(mut self, body: Body) -> Self {
+        self.body = body;
+        self
+    }
+
+    fn shown(&self) -> String {
+        format!("{} {}", self.method, redact::url(&self.url))
+    }
+}
+
+/// An answer, and how many tries it took.
+#[derive(Debug)]
+pub(super) struct Answered {
+    pub(super) response: Response,
+    pub(super) attempts: usize,
+}
+
+impl Client {
+    /// Sends a call until there is an answer that is not a passing failure, or no try is left. Any status is an answer, but 401:
+    /// that one is final here.
+    pub(super) async fn call(&self, call: &Call) -> Result<Answered, ClientError> {
+        let mut waits = self.shared.options.retry.waits();
+        loop {
+            self.shared.gate.pass().await;
+            let attempts = waits.failures() + 1;
+            let (cause, asked, outcome) = match self.authorized(call, attempts).await {
+                Ok(response) if call.retry && retry::is_transient(response.status) => {
+                    let cause = format!("the registry answered {}", response.status);
+                    (cause, retry::retry_after(&response.headers), Ok(Answered { response, attempts }))
+                }
+                Err(error) if call.retry && is_passing(&error) => {
+                    let asked = match &error {
+                        ClientError::Dialect { error, .. } => error.retry_after,
+                        _ => None,
+                    };
+                    (error.to_string(), asked, Err(error))
+                }
+                Ok(response) => return Ok(Answered { response, attempts }),
+                Err(error) => return Err(error),
+            };
+            let Some(wait) = waits.after_failure(asked) else { return outcome };
+            self.wait(&call.what, wait, asked.is_some(), cause).await;
+        }
+    }
+
+    /// Waits before the next try, and says so. A wait that the registry asked for holds for all who talk to it.
+    pub(super) async fn wait(&self, what: &str, wait: Duration, asked: bool, cause: String) {
+        let after_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        tracing::info!(target: "idp::retry", what, after_ms, cause);
+        self.progress().event(Event::Retrying { what: what.to_owned(), after_ms, cause });
+        if asked {
+            self.shared.gate.hold(wait);
+            self.shared.gate.pass().await;
+        } else {
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// One exchange, let in. Credentials go to the registry's own origin only (case 4).
+    async fn authorized(&self, call: &Call, attempts: usize) -> Result<Response, ClientError> {
+        if !same_origin(&self.shared.base, &call.url) {
+            return self.send(call, None, attempts).await;
+        }
+        let session = &self.shared.session;
+        let _turn = session.turn().await;
+        if let Some(error) = session.refused(&call.scopes) {
+            return Err(error);
+        }
+        let dialect = |error: DialectError| ClientError::Dialect { what: call.what.clone(), error };
+        let mut pass = session.cached(&call.scopes);
+        // How many grants were made for this request.
+        let mut fresh = 0;
+        let known = session.challenges();
+        if pass.is_none() && !known.is_empty() {
+            match session.authorize(&call.scopes, &known, 1, None).await {
+                Ok(granted) => (pass, fresh) = (Some(granted), 1),
+                // Without a credential, what is public may still be had.
+                Err(error) if error.kind == ErrorKind::Unauthenticated && error.http_status.is_none() => {}
+                Err(error) => return Err(dialect(error)),
+            }
+        }
+        loop {
+            let headers = pass.as_ref().map(|pass| &pass.headers);
+            let response = self.send(call, headers, attempts).await?;
+            let challenges = session.learn(&response.headers);
+            if response.status != StatusCode::UNAUTHORIZED {
+                session.answered();
+                return Ok(response);
+            }
+            let challenges = self.challenges_for(challenges).await;
+            let next = if fresh >= 2 {
+                None
+            } else {
+                match session.authorize(&call.scopes, &challenges, fresh + 1, pass.as_ref()).await {
+                    Ok(next) => Some(next),
+                    Err(error) if matches!(error.kind, ErrorKind::Unauthenticated | ErrorKind::Denied) => {
+                        let refusal = self.final_401(call, response, attempts, Some(error.message)).await;
+                        return Err(refusal);
+                    }
+                    Err(error) => return Err(dialect(error)),
+                }
+            };
+            // What was refused is not sent again.
+            let Some(next) = next.filter(|next| pass.as_ref().is_none_or(|pass| pass.headers != next.headers))
+            else {
+                return Err(self.final_401(call, response, attempts, None).await);
+            };
+            fresh += 1;
+            pass = Some(next);
+        }
+    }
+
+    /// The challenges of a 401, or those known before; a registry that sent none on a real request may on `/v2/` (case 22).
+    async fn challenges_for(&self, sent: Vec<Challenge>) -> Vec<Challenge> {
+        if !sent.is_empty() {
+            return sent;
+        }
+        let known = self.shared.session.challenges();
+        if !known.is_empty() {
+            return known;
+        }
+        let request = Request::new(Method::GET, self.shared.base.clone());
+        match self.shared.http.send_once(&request, ERROR_BODY).await {
+            Ok(answer) => self.shared.session.learn(&answer.headers),
+            Err(_) => Vec::new(),
+        }
+    }
+
+    async fn final_401(
+        &self,
+        call: &Call,
+        response: Response,
+        attempts: usize,
+        note: Option<String>,
+    ) -> ClientError {
+        let error = self.refusal(call, Answered { response, attempts }, note).await;
+        self.shared.session.refuse(&call.scopes, &error);
+        self.shared.session.answered();
+        error
+    }
+
+    async fn send(
+        &self,
+        call: &Call,
+        credentials: Option<&HeaderMap>,
+        attempts: usize,
+    ) -> Result<Response, ClientError> {
+        let mut request = Request::new(call.method.clone(), call.url.clone());
+        request.home = self.shared.home;
+        request.headers.clone_from(&call.headers);
+        request.credentials = credentials.cloned().unwrap_or_default();
+        request.body = call.body.clone();
+        let response = self.shared.http.execute(request).await.map_err(|error| match error {
+            HttpError::Source(problem) => ClientError::Source { what: call.what.clone(), problem },
+            error => {
+                let (what, request) = (call.what.clone(), call.shown());
+                ClientError::Network { what, request, attempts, error }
+            }
+        })?;
+        self.show_warnings(&response.headers);
+        Ok(response)
+    }
+
+    /// `Warning: 299 - "text"`, each once.
+    fn show_warnings(&self, headers: &HeaderMap) {
+        for value in headers.get_all(http::header::WARNING) {
+            let value = String::from_utf8_lossy(value.as_bytes());
+            let Some(text) = value.strip_prefix("299 - ") else { continue };
+            let text: String =
+                text.trim_matches('"').chars().filter(|character| !character.is_control()).take(MOST_WARNING).collect();
+            let mut warned = self.shared.warned.lock().unwrap_or_else(PoisonError::into_inner);
+            if warned.len() < 100 && warned.insert(text.clone()) {
+                let text = format!("{} says: {text}", self.registry());
+                self.progress().event(Event::Warning { text });
+            }
+        }
+    }
+
+    /// An answer as an error: read, scrubbed of credentials, and explained by the provider.
+    pub(super) async fn refusal(&self, call: &Call, answered: Answered, note: Option<String>) -> ClientError {
+        let Answered { response, attempts } = answered;
+        let status = response.status;
+        let headers: Vec<(String, String)> = response
+            .headers
+            .iter()
+            .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+            .collect();
+        let mut url = response.url.clone();
+        url.set_query(None);
+        let body = String::from_utf8_lossy(&response.error_body().await).into_owned();
+        let body = self.shared.session.scrub(&body);
+        let errors = RegistryError::parse(&body);
+        let answer =
+            Answer { method: call.method.to_string(), url: url.into(), status: status.as_u16(), headers, body };
+        let explanation = self.shared.dialect.explain(&answer, &self.shared.options.operation).await;
+        let (what, request) = (call.what.clone(), call.shown());
+        ClientError::Refused(Box::new(Refusal { what, request, status, errors, attempts, explanation, note }))
+    }
+}
+
+/// Whether a moment later it may go well.
+pub(super) fn is_passing(error: &ClientError) -> bool {
+    match error {
+        ClientError::Network { error, .. } => error.is_transient(),
+        ClientError::Dialect { error, .. } => {
+            matches!(error.kind, ErrorKind::Unavailable | ErrorKind::RateLimited)
+        }
+        ClientError::Refused(refusal) => retry::is_transient(refusal.status),
+        _ => false,
+    }
+}

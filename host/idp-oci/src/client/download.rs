@@ -1,0 +1,182 @@
+//! A blob's way down: a stream that goes on after a broken connection where it stood, never yields more than was promised, and
+//! ends well only when size and digest are right (cases 65, 67, 68). Depends on `call`.
+
+use std::io;
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::stream::try_unfold;
+use http::header::RANGE;
+use http::{Method, StatusCode};
+
+use super::auth::Access;
+use super::call::{Call, is_passing};
+use super::http::Response;
+use super::progress::Event;
+use super::retry::Waits;
+use super::{Client, ClientError};
+use crate::blob::Chunks;
+use crate::digest::Hasher;
+use crate::manifest::Descriptor;
+use crate::name::Repository;
+
+/// Who checks the digest. The size is always checked here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verify {
+    /// The stream: its end is an error when the digest is another one.
+    Here,
+    /// Who reads it. Sinks do, and hashing twice costs as much as sending.
+    Reader,
+}
+
+impl Client {
+    /// Opens a blob. The first answer has been seen when this returns; errors of the stream hold a [`ClientError`] inside.
+    pub async fn fetch_blob(
+        &self,
+        repository: &Repository,
+        blob: &Descriptor,
+        verify: Verify,
+    ) -> Result<Chunks, ClientError> {
+        let url = self.url(repository, &format!("blobs/{}", blob.digest));
+        let what = format!("download of blob {} from {}/{repository}", blob.digest.short(), self.registry());
+        let call = Call::new(Method::GET, url, Access::Pull.scopes(repository), what);
+        let mut download = Download {
+            client: self.clone(),
+            call,
+            blob: blob.clone(),
+            position: 0,
+            hasher: (verify == Verify::Here).then(|| Hasher::new(blob.digest.algorithm())),
+            response: None,
+            skip: 0,
+            waits: self.shared.options.retry.waits(),
+        };
+        download.open().await?;
+        Ok(try_unfold(download, async |mut download: Download| {
+            let chunk = download.next().await.map_err(io::Error::other)?;
+            Ok(chunk.map(|chunk| (chunk, download)))
+        })
+        .boxed())
+    }
+}
+
+struct Download {
+    client: Client,
+    call: Call,
+    blob: Descriptor,
+    /// Bytes yielded.
+    position: u64,
+    hasher: Option<Hasher>,
+    response: Option<Response>,
+    /// Bytes of the answer that have been yielded before.
+    skip: u64,
+    waits: Waits,
+}
+
+impl Download {
+    /// Asks for the rest. Asks the registry itself, also after a redirect whose target has expired (case 66).
+    async fn open(&mut self) -> Result<(), ClientError> {
+        self.call.headers.remove(RANGE);
+        if self.position > 0 {
+            let range = format!("bytes={}-", self.position);
+            let value = http::HeaderValue::from_str(&range).expect("digits stand in every header");
+            self.call.headers.insert(RANGE, value);
+        }
+        let answered = self.client.call(&self.call).await?;
+        let response = &answered.response;
+        self.skip = 0;
+        match response.status {
+            StatusCode::OK => {
+                let promised = response.header("content-length").and_then(|value| value.parse::<u64>().ok());
+                if promised.is_some_and(|promised| promised > self.blob.size) {
+                    return Err(self.content(&format!(
+                        "the registry sends {} bytes, and the manifest says {}",
+                        promised.unwrap_or_default(),
+                        self.blob.size
+                    )));
+                }
+                // It may not know ranges.
+                self.skip = self.position;
+            }
+            StatusCode::PARTIAL_CONTENT if self.position > 0 => {
+                let expect = format!("bytes {}-{}/", self.position, self.blob.size.saturating_sub(1));
+                let range = response.header("content-range").unwrap_or_default();
+                let total = range.strip_prefix(&expect);
+                if !total.is_some_and(|total| total == "*" || total == self.blob.size.to_string()) {
+                    return Err(self.content(&format!("asked for the rest, the registry sent `{range}`")));
+                }
+            }
+            _ => return Err(self.client.refusal(&self.call, answered, None).await),
+        }
+        self.response = Some(answered.response);
+        Ok(())
+    }
+
+    async fn next(&mut self) -> Result<Option<Bytes>, ClientError> {
+        loop {
+            if self.response.is_none() {
+                self.open().await?;
+            }
+            let Some(response) = &mut self.response else { continue };
+            let failure = match response.chunk().await {
+                Ok(Some(mut chunk)) => {
+                    let skipped = usize::try_from(self.skip).unwrap_or(usize::MAX).min(chunk.len());
+                    self.skip -= skipped as u64;
+                    let chunk = chunk.split_off(skipped);
+                    if chunk.is_empty() {
+                        continue;
+                    }
+                    return self.take(chunk).map(Some);
+                }
+                Ok(None) if self.position == self.blob.size => return self.finish().map(|()| None),
+                Ok(None) => super::http::HttpError::Broken("the body ended early".to_owned()),
+                // Everything is there; how the connection ended does not matter.
+                Err(_) if self.position == self.blob.size => return self.finish().map(|()| None),
+                Err(error) => error,
+            };
+            self.response = None;
+            self.again(failure).await?;
+        }
+    }
+
+    /// Waits before the rest is asked for.
+    async fn again(&mut self, failure: super::http::HttpError) -> Result<(), ClientError> {
+        let error = ClientError::Network {
+            what: self.call.what.clone(),
+            request: format!("GET {}", super::redact::url(&self.call.url)),
+            attempts: self.waits.failures() + 1,
+            error: failure,
+        };
+        if !is_passing(&error) {
+            return Err(error);
+        }
+        let Some(wait) = self.waits.after_failure(None) else { return Err(error) };
+        self.client.wait(&self.call.what, wait, false, error.to_string()).await;
+        Ok(())
+    }
+
+    fn take(&mut self, chunk: Bytes) -> Result<Bytes, ClientError> {
+        self.position += chunk.len() as u64;
+        if self.position > self.blob.size {
+            return Err(self.content(&format!("more than the {} bytes that the manifest says", self.blob.size)));
+        }
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(&chunk);
+        }
+        let digest = self.blob.digest.clone();
+        self.client.progress().event(Event::BlobAdvanced { digest, position: self.position });
+        Ok(chunk)
+    }
+
+    fn finish(&mut self) -> Result<(), ClientError> {
+        match self.hasher.take().map(Hasher::finish) {
+            Some(actual) if actual != self.blob.digest => {
+                Err(self.content(&format!("the bytes are {actual}, and {} was asked for", self.blob.digest)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn content(&self, problem: &str) -> ClientError {
+        ClientError::Content { what: self.call.what.clone(), problem: problem.to_owned() }
+    }
+}

@@ -1,0 +1,181 @@
+//! How registries are spoken to: the distribution protocol, with retry, authorization and verification, over [`http`].
+//! What differs between products is asked of a [`dialect::Dialect`]. Knows names and content; knows no source, sink or terminal.
+//!
+//! | file | holds |
+//! |---|---|
+//! | [`http`], [`redirect`], [`redact`], [`scheme`] | exchanges, where they may lead, what is shown of them, TLS or not |
+//! | [`challenge`], [`auth`], [`dialect`], [`standard`] | being let in |
+//! | [`retry`], [`error`], [`progress`] | trying again, giving up, telling |
+//! | `call` | one request with all of the above |
+//! | `blob`, `upload`, `download`, `manifest`, `tag` | the verbs |
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+
+use url::Url;
+
+pub mod auth;
+mod blob;
+mod call;
+pub mod challenge;
+mod check;
+pub mod dialect;
+mod download;
+pub mod error;
+pub mod http;
+mod manifest;
+pub mod progress;
+pub mod redact;
+pub mod redirect;
+pub mod retry;
+pub mod scheme;
+pub mod standard;
+mod tag;
+#[cfg(test)]
+mod tests;
+mod upload;
+
+pub use auth::Access;
+pub use call::ping;
+pub use download::Verify;
+pub use error::{ClientError, Kind};
+pub use manifest::Written;
+pub use progress::{Event, Outcome, Progress, Silent};
+pub use scheme::Scheme;
+
+use self::dialect::{Dialect, DialectError, Ensured, Hints};
+use self::http::Http;
+use self::redirect::Place;
+use crate::name::{Registry, Repository};
+
+/// What a client does in its own way.
+#[derive(Debug, Clone)]
+pub struct ClientOptions {
+    /// How often and how patiently things are tried again.
+    pub retry: retry::RetryPolicy,
+    /// `push`, `pull`, `login`, …: for the provider's wording.
+    pub operation: String,
+    /// Who is told.
+    pub progress: Arc<dyn Progress>,
+}
+
+impl Default for ClientOptions {
+    fn default() -> Self {
+        Self {
+            retry: retry::RetryPolicy::default(),
+            operation: String::new(),
+            progress: Arc::new(Silent),
+        }
+    }
+}
+
+/// One registry as one identity. Cheap to clone; clones share connections, grants and what was learned.
+#[derive(Debug, Clone)]
+pub struct Client {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    registry: Registry,
+    /// `https://host/v2/`.
+    base: Url,
+    home: Place,
+    http: Http,
+    dialect: Arc<dyn Dialect>,
+    options: ClientOptions,
+    session: auth::Session,
+    gate: retry::Gate,
+    hints: tokio::sync::Mutex<HashMap<Repository, Hints>>,
+    /// `Warning` headers that have been shown.
+    warned: Mutex<HashSet<String>>,
+    /// The registry answered a single POST as if it were none (case 37).
+    no_single_post: AtomicBool,
+}
+
+/// `https://host[:port]/v2/`.
+pub fn base_url(registry: &Registry, scheme: Scheme) -> Result<Url, ClientError> {
+    format!("{}://{registry}/v2/", scheme.as_str()).parse().map_err(|error: url::ParseError| {
+        ClientError::Content { what: format!("registry {registry}"), problem: error.to_string() }
+    })
+}
+
+impl Client {
+    /// A client. Nothing is sent before the first verb. Fails only when the registry's name is no host that a URL can hold.
+    pub fn new(
+        registry: Registry,
+        scheme: Scheme,
+        http: Http,
+        dialect: Arc<dyn Dialect>,
+        options: ClientOptions,
+    ) -> Result<Self, ClientError> {
+        let base = base_url(&registry, scheme)?;
+        let session = auth::Session::new(Arc::clone(&dialect), options.operation.clone());
+        let shared = Shared {
+            registry,
+            home: Place::of(&base),
+            base,
+            http,
+            dialect,
+            options,
+            session,
+            gate: retry::Gate::default(),
+            hints: tokio::sync::Mutex::default(),
+            warned: Mutex::default(),
+            no_single_post: AtomicBool::new(false),
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Which registry.
+    pub fn registry(&self) -> &Registry {
+        &self.shared.registry
+    }
+
+    /// Its dialect.
+    pub fn dialect(&self) -> &dyn Dialect {
+        &*self.shared.dialect
+    }
+
+    /// Who is told.
+    pub fn progress(&self) -> &dyn Progress {
+        &*self.shared.options.progress
+    }
+
+    /// How bytes are best moved to and from a repository; the dialect is asked once.
+    pub async fn hints(&self, repository: &Repository) -> Hints {
+        let mut known = self.shared.hints.lock().await;
+        if let Some(hints) = known.get(repository) {
+            return hints.clone();
+        }
+        let hints = self.shared.dialect.hints(Some(repository)).await;
+        known.insert(repository.clone(), hints.clone());
+        hints
+    }
+
+    /// Makes a repository ready for a push, where the product wants that; `after` is the class of the failure that led here.
+    pub async fn ensure(
+        &self,
+        repository: &Repository,
+        after: Option<&str>,
+    ) -> Result<Option<Ensured>, ClientError> {
+        let ensured = self.shared.dialect.ensure(repository, after).await.map_err(|error: DialectError| {
+            let what = format!("making {}/{repository} ready", self.registry());
+            ClientError::Dialect { what, error }
+        })?;
+        if ensured == Some(Ensured::Created) {
+            self.shared.session.forget();
+            let text = format!("{}/{repository} was made", self.registry());
+            self.progress().event(Event::Note { text });
+        }
+        Ok(ensured)
+    }
+
+    /// The URL of something in a repository. Tags, digests and repositories need no escaping.
+    fn url(&self, repository: &Repository, path: &str) -> Url {
+        let mut url = self.shared.base.clone();
+        url.set_path(&format!("/v2/{repository}/{path}"));
+        url
+    }
+}

@@ -1,0 +1,16 @@
+//! Push and pull: sources and sinks joined to the client. Blobs flow in parallel and are never held; manifests follow when all they
+//! name is there. Depends on [`crate::client`], [`crate::source`] and [`crate::sink`], and on no product.
+
+mod error;
+mod missing;
+mod plan;
+mod platform;
+mod pull;
+mod push;
+#[cfg(test)]
+mod tests;
+
+pub use error::PipelineError;
+pub use platform::matches as platform_matches;
+pub use pull::{PullOptions, Pulled, pull};
+pub use push::{PushOptions, Pushed, push};

@@ -1,0 +1,168 @@
+//! From a reference to everything that has to be pulled: manifests, children before parents, and the blobs they name, each once.
+//! Bounded in depth and in number, whatever an index says (case 60).
+
+use std::collections::{HashMap, HashSet};
+
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+
+use super::{PipelineError, platform};
+use crate::client::{Client, ClientError, Event, Kind};
+use crate::digest::Digest;
+use crate::manifest::{Descriptor, Manifest, Platform, Shape};
+use crate::media;
+use crate::name::{Repository, Target};
+use crate::sink::Plan;
+
+/// Indexes in indexes.
+const DEEPEST: usize = 8;
+/// Manifests in all.
+const MOST: usize = 10_000;
+
+/// Gets the manifests. With a platform, of an index only the one image for it.
+pub(super) async fn of(
+    client: &Client,
+    repository: &Repository,
+    target: &Target,
+    wanted: Option<&Platform>,
+    jobs: usize,
+) -> Result<Plan, PipelineError> {
+    let what = format!("{}/{repository} {target}", client.registry());
+    let mut root = client.manifest(repository, target, None).await?;
+    if let Some(wanted) = wanted {
+        root = choose(client, repository, root, wanted, &what).await?;
+    }
+    let known = children(client, repository, &root, &what, jobs).await?;
+    let mut plan = Plan { manifests: Vec::new(), blobs: Vec::new(), reference: None };
+    let mut visited = HashSet::new();
+    arrange(&root, &known, &mut visited, &mut plan.manifests);
+    let mut named = HashSet::new();
+    for manifest in &plan.manifests {
+        let Shape::Image { config, layers } = manifest.shape() else { continue };
+        for blob in std::iter::once(&**config).chain(layers) {
+            if !media::is_foreign(&blob.media_type) && named.insert(blob.digest.clone()) {
+                plan.blobs.push(blob.clone());
+            }
+        }
+    }
+    Ok(plan)
+}
+
+/// Goes down to the image for a platform.
+async fn choose(
+    client: &Client,
+    repository: &Repository,
+    mut manifest: Manifest,
+    wanted: &Platform,
+    what: &str,
+) -> Result<Manifest, PipelineError> {
+    for _ in 0..DEEPEST {
+        let Shape::Index { manifests } = manifest.shape() else { return Ok(manifest) };
+        let fits = |child: &&Descriptor| {
+            child.platform.as_ref().is_some_and(|offered| platform::matches(wanted, offered))
+        };
+        // An index without platforms may hold one that has them.
+        let nested = |child: &&Descriptor| child.platform.is_none() && media::is_index(&child.media_type);
+        let Some(child) = manifests.iter().find(fits).or_else(|| manifests.iter().find(nested)).cloned() else {
+            let available: Vec<String> =
+                manifests.iter().filter_map(|child| child.platform.as_ref()).map(platform::shown).collect();
+            let available =
+                if available.is_empty() { "none with a platform".to_owned() } else { available.join(", ") };
+            return Err(PipelineError::NoPlatform {
+                what: what.to_owned(),
+                wanted: platform::shown(wanted),
+                available,
+            });
+        };
+        manifest = get(client, repository, &child).await?;
+    }
+    Err(too_deep(what))
+}
+
+/// Everything below a root, level by level, several at once.
+async fn children(
+    client: &Client,
+    repository: &Repository,
+    root: &Manifest,
+    what: &str,
+    jobs: usize,
+) -> Result<HashMap<Digest, Manifest>, PipelineError> {
+    let mut known = HashMap::new();
+    let mut seen = HashSet::from([root.digest().clone()]);
+    let mut level = below(root);
+    for _ in 0..DEEPEST {
+        level.retain(|child| seen.insert(child.digest.clone()));
+        if level.is_empty() {
+            return Ok(known);
+        }
+        if seen.len() > MOST {
+            let problem = format!("it names more than {MOST} manifests");
+            return Err(PipelineError::Image { what: what.to_owned(), problem });
+        }
+        let got: Vec<Option<Manifest>> = stream::iter(std::mem::take(&mut level))
+            .map(|child| async move {
+                match get(client, repository, &child).await {
+                    // An index may name what was never pushed here (a sparse index, case 57); its bytes stay as they are.
+                    Err(PipelineError::Client(error)) if error.kind() == Kind::NotFound => {
+                        let text = format!("{what} names manifest {}, which is not there", child.digest);
+                        client.progress().event(Event::Warning { text });
+                        Ok(None)
+                    }
+                    got => got.map(Some),
+                }
+            })
+            .buffered(jobs)
+            .try_collect()
+            .await?;
+        for manifest in got.into_iter().flatten() {
+            level.extend(below(&manifest));
+            known.insert(manifest.digest().clone(), manifest);
+        }
+    }
+    if level.iter().all(|child| seen.contains(&child.digest)) { Ok(known) } else { Err(too_deep(what)) }
+}
+
+fn below(manifest: &Manifest) -> Vec<Descriptor> {
+    match manifest.shape() {
+        Shape::Index { manifests } => manifests.clone(),
+        Shape::Image { .. } => Vec::new(),
+    }
+}
+
+async fn get(
+    client: &Client,
+    repository: &Repository,
+    child: &Descriptor,
+) -> Result<Manifest, PipelineError> {
+    let target = Target::Digest(child.digest.clone());
+    let manifest = client.manifest(repository, &target, Some(child)).await?;
+    let size = manifest.descriptor().size;
+    if size != child.size {
+        let what = format!("manifest {} of {}/{repository}", child.digest, client.registry());
+        let problem = format!("it has {size} bytes, and the index says {}", child.size);
+        return Err(ClientError::Content { what, problem }.into());
+    }
+    Ok(manifest)
+}
+
+/// Children before parents, in the order of the indexes. Digests make circles impossible; `visited` makes sure of it.
+fn arrange(
+    manifest: &Manifest,
+    known: &HashMap<Digest, Manifest>,
+    visited: &mut HashSet<Digest>,
+    arranged: &mut Vec<Manifest>,
+) {
+    if !visited.insert(manifest.digest().clone()) {
+        return;
+    }
+    for child in below(manifest) {
+        if let Some(child) = known.get(&child.digest) {
+            arrange(child, known, visited, arranged);
+        }
+    }
+    arranged.push(manifest.clone());
+}
+
+fn too_deep(what: &str) -> PipelineError {
+    let problem = format!("indexes are nested more than {DEEPEST} deep");
+    PipelineError::Image { what: what.to_owned(), problem }
+}

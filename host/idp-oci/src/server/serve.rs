@@ -1,0 +1,144 @@
+//! Connections: accept, serve HTTP/1.1, end in good order. TLS will wrap the stream between accepting and serving.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::server::access::Access;
+use crate::server::{Limits, Observer, Registry};
+use crate::store::Store;
+
+/// How often uploads that nobody goes on with are looked for.
+const EXPIRE_EVERY: Duration = Duration::from_secs(300);
+
+/// How long to wait when the system has no more descriptors.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+
+/// What a registry is served with.
+pub struct ServeOptions {
+    /// Where. Bind it first: then its address is known, and clients can already connect.
+    pub listener: TcpListener,
+    /// From what.
+    pub store: Arc<dyn Store>,
+    /// To whom.
+    pub access: Arc<dyn Access>,
+    /// Within what.
+    pub limits: Limits,
+    /// Told of every request.
+    pub observer: Option<Observer>,
+    /// How long requests may go on after the shutdown.
+    pub grace: Duration,
+}
+
+impl ServeOptions {
+    /// Everybody may do everything, with the default limits.
+    pub fn new(listener: TcpListener, store: Arc<dyn Store>) -> Self {
+        Self {
+            listener,
+            store,
+            access: Arc::new(crate::server::access::Open),
+            limits: Limits::default(),
+            observer: None,
+            grace: Duration::from_secs(10),
+        }
+    }
+}
+
+impl std::fmt::Debug for ServeOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { listener, store, access, limits, grace, .. } = self;
+        f.debug_struct("ServeOptions")
+            .field("listener", listener)
+            .field("store", store)
+            .field("access", access)
+            .field("limits", limits)
+            .field("grace", grace)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Serves until `shutdown`. Then nobody new is let in, requests under way get their answer, and after the grace the rest
+/// is cut off. Fails only if the listener cannot accept at all.
+pub async fn serve(options: ServeOptions, shutdown: CancellationToken) -> io::Result<()> {
+    let ServeOptions { listener, store, access, limits, observer, grace } = options;
+    let registry = Registry::new(store, access, limits, observer);
+    let tracker = TaskTracker::new();
+    let cut_off = CancellationToken::new();
+    let places = Arc::new(Semaphore::new(limits.connections));
+    let mut expire = tokio::time::interval(EXPIRE_EVERY);
+    let outcome = loop {
+        let next = async {
+            // The semaphore is never closed.
+            let place = Arc::clone(&places).acquire_owned().await.map_err(io::Error::other)?;
+            listener.accept().await.map(|(stream, _)| (stream, place))
+        };
+        let accepted = tokio::select! {
+            () = shutdown.cancelled() => break Ok(()),
+            _ = expire.tick() => {
+                registry.uploads().expire();
+                continue;
+            }
+            accepted = next => accepted,
+        };
+        match accepted {
+            Ok((stream, place)) => {
+                // Answers are small and come at once; a client that went away before is noticed when it is written to.
+                let _ = stream.set_nodelay(true);
+                let connection = connection(stream, registry.clone(), shutdown.clone());
+                let cut_off = cut_off.clone();
+                tracker.spawn(async move {
+                    cut_off.run_until_cancelled(connection).await;
+                    drop(place);
+                });
+            }
+            Err(error) if is_fatal(&error) => break Err(error),
+            Err(error) => {
+                tracing::warn!(target: "idp::registry", %error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_AGAIN).await;
+            }
+        }
+    };
+    drop(listener);
+    tracker.close();
+    if tokio::time::timeout(grace, tracker.wait()).await.is_err() {
+        cut_off.cancel();
+        tracker.wait().await;
+    }
+    outcome
+}
+
+/// A listener that is none fails for ever; everything else passes: a client gone, descriptors all in use.
+fn is_fatal(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported)
+}
+
+async fn connection<S>(stream: S, registry: Registry, shutdown: CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = TowerToHyperService::new(registry.router());
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(registry.limits.header_patience)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = shutdown.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(target: "idp::registry", %error, "a connection ended");
+    }
+}

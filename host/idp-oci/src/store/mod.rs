@@ -1,0 +1,244 @@
+//! Where the embedded registry keeps its content.
+//!
+//! May use names, digests, media types, manifests and blobs; knows no HTTP. In: verified bytes and what they are called.
+//! Out: blobs to stream, manifests, and pages of names. A new backend implements [`Store`] and [`Staged`] and passes the
+//! functions of `suite.rs`; sessions, digests and expiry are the business of [`upload`], once for all backends.
+//!
+//! The rules every backend keeps:
+//! - What a method acknowledged is there after a crash (as far as the backend is durable at all), and whole.
+//! - A half-written thing is never visible: content appears at once, under its digest, or not.
+//! - Content belongs to repositories: a blob is found only where it was pushed or mounted.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::blob::Blob;
+use crate::digest::Digest;
+use crate::name::{Repository, Tag, Target};
+
+#[cfg(test)]
+mod differential;
+mod disk;
+mod durable;
+pub mod fs;
+pub mod memory;
+#[cfg(test)]
+mod suite;
+pub mod upload;
+
+/// What blobs are served as: a store does not know what clients call them.
+pub(crate) const OCTETS: &str = "application/octet-stream";
+
+/// Why a store could not do what it was asked. Absence is no error: methods answer `None` or `false`.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The backend's own failure: disk full, permission, a device gone.
+    #[error("the registry's storage failed: {0}")]
+    Io(#[from] io::Error),
+    /// A file of the store says something that the store never wrote.
+    #[error("the registry's storage is damaged: {what}; restore it, or push the content again")]
+    Damaged {
+        /// Which file, and what is wrong with it.
+        what: String,
+    },
+    /// Another process has the directory.
+    #[error("`{0}` is in use by another registry; stop that one, or choose another directory")]
+    InUse(std::path::PathBuf),
+    /// A directory with something else in it.
+    #[error("`{0}` is not a registry's directory and is not empty; choose an empty one")]
+    NotAStore(std::path::PathBuf),
+    /// A directory written by a newer idp.
+    #[error("`{path}` has storage layout {found}; this idp reads layout {known}: use a newer idp")]
+    Layout {
+        /// The directory.
+        path: std::path::PathBuf,
+        /// What it has.
+        found: u32,
+        /// What we read.
+        known: u32,
+    },
+}
+
+/// A manifest as it is kept: the exact bytes, and the media type they were pushed as.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredManifest {
+    /// What it is served as.
+    pub media_type: String,
+    /// The digest it was pushed under.
+    pub digest: Digest,
+    /// The bytes, as they came.
+    pub bytes: Bytes,
+}
+
+/// What a manifest with a `subject` says in the list of that subject's referrers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Referral {
+    /// The manifest that is referred to; it need not exist.
+    pub subject: Digest,
+    /// `artifactType`, or of an image manifest without one the media type of its config.
+    pub artifact_type: Option<String>,
+    /// The manifest's annotations.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// A line in the list of referrers: a descriptor (distribution-spec, "Listing Referrers").
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Referrer {
+    /// Media type of the referring manifest.
+    pub media_type: String,
+    /// Its digest.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+    /// See [`Referral::artifact_type`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact_type: Option<String>,
+    /// Its annotations.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+}
+
+impl Referrer {
+    pub(crate) fn new(manifest: &StoredManifest, referral: &Referral) -> Self {
+        Self {
+            media_type: manifest.media_type.clone(),
+            digest: manifest.digest.clone(),
+            size: manifest.bytes.len() as u64,
+            artifact_type: referral.artifact_type.clone(),
+            annotations: referral.annotations.clone(),
+        }
+    }
+}
+
+/// Which part of a sorted list is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// Only what sorts after this (bytewise); it need not be in the list.
+    pub after: Option<String>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+impl Page {
+    /// Cuts the page out of a sorted iterator of names.
+    pub(crate) fn cut<T: AsRef<str>>(&self, sorted: impl IntoIterator<Item = T>) -> Listing<T> {
+        let after = self.after.as_deref();
+        let mut rest = sorted.into_iter().filter(|name| after.is_none_or(|after| name.as_ref() > after));
+        let entries: Vec<T> = rest.by_ref().take(self.limit).collect();
+        Listing { more: rest.next().is_some(), entries }
+    }
+}
+
+/// A page of a sorted list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listing<T> {
+    /// Sorted bytewise.
+    pub entries: Vec<T>,
+    /// Whether anything follows.
+    pub more: bool,
+}
+
+/// A place for content. Every method is atomic: a reader sees all of it or nothing.
+#[async_trait]
+pub trait Store: std::fmt::Debug + Send + Sync + 'static {
+    /// Room for the bytes of a blob that is on its way. Dropped without [`Staged::commit`], it leaves nothing.
+    async fn stage(&self) -> Result<Box<dyn Staged>, StoreError>;
+
+    /// The size of a blob of this repository.
+    async fn blob_size(&self, repository: &Repository, digest: &Digest) -> Result<Option<u64>, StoreError>;
+
+    /// A blob of this repository, to be read; stays readable though it be deleted meanwhile.
+    async fn blob(&self, repository: &Repository, digest: &Digest) -> Result<Option<Blob>, StoreError>;
+
+    /// Makes a blob of `from` (or of whichever repository has it) a blob of `repository` too; false where there is none.
+    async fn mount(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        from: Option<&Repository>,
+    ) -> Result<bool, StoreError>;
+
+    /// Takes a blob out of the repository; false where it was not in it.
+    async fn delete_blob(&self, repository: &Repository, digest: &Digest) -> Result<bool, StoreError>;
+
+    /// Keeps a manifest, lists it among its subject's referrers, and points the tags at it. The same bytes always come with
+    /// the same referral, which is read out of them.
+    async fn put_manifest(
+        &self,
+        repository: &Repository,
+        manifest: &StoredManifest,
+        referral: Option<&Referral>,
+        tags: &[Tag],
+    ) -> Result<(), StoreError>;
+
+    /// A manifest by tag or digest.
+    async fn manifest(
+        &self,
+        repository: &Repository,
+        target: &Target,
+    ) -> Result<Option<StoredManifest>, StoreError>;
+
+    /// Whether the repository has a manifest of this digest.
+    async fn has_manifest(&self, repository: &Repository, digest: &Digest) -> Result<bool, StoreError>;
+
+    /// Takes a manifest out of the repository, with all tags that name it; false where it was not in it.
+    async fn delete_manifest(&self, repository: &Repository, digest: &Digest) -> Result<bool, StoreError>;
+
+    /// Takes a tag away and leaves the manifest; false where there was no such tag.
+    async fn delete_tag(&self, repository: &Repository, tag: &Tag) -> Result<bool, StoreError>;
+
+    /// Tags, sorted; `None` for a repository that nothing was ever pushed to.
+    async fn tags(&self, repository: &Repository, page: &Page)
+    -> Result<Option<Listing<String>>, StoreError>;
+
+    /// Repositories that hold a manifest, sorted.
+    async fn repositories(&self, page: &Page) -> Result<Listing<String>, StoreError>;
+
+    /// Manifests of the repository whose subject this is, sorted by digest.
+    async fn referrers(&self, repository: &Repository, subject: &Digest)
+    -> Result<Vec<Referrer>, StoreError>;
+}
+
+/// Bytes of a blob on their way into a store.
+#[async_trait]
+pub trait Staged: std::fmt::Debug + Send {
+    /// The next bytes. After an error the staged content is of no more use.
+    async fn append(&mut self, chunks: Vec<Bytes>) -> Result<(), StoreError>;
+
+    /// What was appended so far, for the rare client that names its hash only at the end.
+    async fn read_back(&self) -> Result<Blob, StoreError>;
+
+    /// Makes the bytes, which the caller verified against `digest`, a blob of the repository.
+    async fn commit(self: Box<Self>, repository: &Repository, digest: &Digest) -> Result<(), StoreError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Page;
+
+    #[test]
+    fn pages_are_cut_and_know_what_follows() {
+        let names = ["a", "b", "c"];
+        for (after, limit, expect, more) in [
+            (None, 9, "abc", false),
+            (None, 3, "abc", false),
+            (None, 2, "ab", true),
+            (None, 0, "", true),
+            (Some("a"), 1, "b", true),
+            (Some("aa"), 9, "bc", false),
+            (Some("c"), 9, "", false),
+        ] {
+            let listing = Page { after: after.map(str::to_owned), limit }.cut(names);
+            assert_eq!(
+                (listing.entries.concat().as_str(), listing.more),
+                (expect, more),
+                "{after:?} {limit}"
+            );
+        }
+    }
+}

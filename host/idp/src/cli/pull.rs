@@ -1,0 +1,50 @@
+//! `idp pull`.
+
+use idp_oci::manifest::Platform;
+
+use super::connect::Connect;
+use super::push::platform;
+use super::ui::size;
+use super::{Session, Stop};
+use crate::ops;
+use crate::ops::pull::Request;
+
+/// Pull an image or an artifact from a registry
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  idp pull registry.example/team/app:1.0                 into the Docker daemon\n  \
+  idp pull registry.example/team/app:1.0 oci:./layout:1.0\n  idp pull team/app:1.0 oci-archive:app.tar -r localhost:5000\n\n\
+  DEST is oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME] or docker-daemon:NAME. Nothing is visible at DEST\n\
+  before everything is there and verified. Stdout holds one line, registry/repository@digest.")]
+pub struct Args {
+    /// What is pulled: registry/repository[:tag][@digest], or without the registry in the default one
+    #[arg(value_name = "REF")]
+    reference: String,
+    /// Where to; the Docker daemon unless given
+    dest: Option<String>,
+    /// Only this platform of a multi-platform image: os/arch[/variant]
+    #[arg(long, value_name = "PLATFORM", value_parser = platform)]
+    platform: Option<Platform>,
+    #[command(flatten)]
+    connect: Connect,
+}
+
+pub(super) fn run(args: Args, session: &Session) -> Result<(), Stop> {
+    let options = session.options(&args.connect, "pull")?;
+    let doing = match &args.dest {
+        Some(dest) => format!("pull `{}` to `{dest}`", args.reference),
+        None => format!("pull `{}`", args.reference),
+    };
+    let request = Request { reference: args.reference, destination: args.dest, platform: args.platform };
+    let pulled = session.work(&doing, options, async |context| ops::pull::pull(context, request).await)?;
+    let console = &session.console;
+    console.say(&format!(
+        "Pulled {} to {}: {} blobs, {} received ({}), through provider {}",
+        pulled.reference,
+        pulled.destination,
+        pulled.blobs,
+        pulled.blobs_received,
+        size(pulled.bytes_received),
+        pulled.provider,
+    ));
+    Ok(console.result(&format!("{}\n", pulled.pinned), &pulled)?)
+}

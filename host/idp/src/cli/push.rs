@@ -1,0 +1,95 @@
+//! `idp push`.
+
+use idp_oci::manifest::Platform;
+
+use super::connect::Connect;
+use super::ui::size;
+use super::{Session, Stop};
+use crate::ops::push::{Pushed, Request};
+use crate::ops::{self};
+
+/// Push an image, an OCI layout, an archive or a directory to a registry
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  idp push app:1.0 registry.example/team/app:1.0      an image of the Docker daemon\n  \
+  idp push oci:./layout:1.0 team/app:1.0 -r localhost:5000\n  idp push docker-archive:app.tar registry.example/team/app\n  \
+  idp push ./manifests registry.example/team/manifests:1.2.0\n\n\
+  SOURCE is oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME], docker-daemon:NAME, a directory, a tar, or the\n\
+  name of an image in the Docker daemon. Stdout holds one line, registry/repository@digest.")]
+pub struct Args {
+    /// What is pushed
+    source: String,
+    /// Where to: a reference, or repository[:tag] in the default registry; the source's own name unless given
+    dest: Option<String>,
+    /// Only this platform of a multi-platform image: os/arch[/variant]
+    #[arg(long, value_name = "PLATFORM", value_parser = platform)]
+    platform: Option<Platform>,
+    /// Say what would be pushed, and write nothing
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    connect: Connect,
+}
+
+pub(super) fn run(args: Args, session: &Session) -> Result<(), Stop> {
+    let mut options = session.options(&args.connect, "push")?;
+    options.dry_run = args.dry_run;
+    let doing = match &args.dest {
+        Some(dest) => format!("push `{}` to `{dest}`", args.source),
+        None => format!("push `{}`", args.source),
+    };
+    let request =
+        Request { source: args.source, destination: args.dest, platform: args.platform };
+    let pushed = session.work(&doing, options, async |context| ops::push::push(context, request).await)?;
+    print(&pushed, session)
+}
+
+fn print(pushed: &Pushed, session: &Session) -> Result<(), Stop> {
+    let console = &session.console;
+    let verb = if pushed.dry_run { "Would push" } else { "Pushed" };
+    console.say(&format!(
+        "{verb} {} to {}: {} blobs, {} sent ({}), {} already there, through provider {}",
+        pushed.source,
+        pushed.reference,
+        pushed.blobs,
+        pushed.blobs_sent,
+        size(pushed.bytes_sent),
+        pushed.blobs_reused,
+        pushed.provider,
+    ));
+    Ok(console.result(&format!("{}\n", pushed.pinned), pushed)?)
+}
+
+/// `os/arch[/variant]`.
+pub(super) fn platform(text: &str) -> Result<Platform, String> {
+    let parts: Vec<&str> = text.split('/').collect();
+    let (os, architecture, variant) = match parts.as_slice() {
+        [os, architecture] => (*os, *architecture, None),
+        [os, architecture, variant] => (*os, *architecture, Some(*variant)),
+        _ => return Err("write os/arch or os/arch/variant, for example linux/arm64".to_owned()),
+    };
+    if os.is_empty() || architecture.is_empty() || variant.is_some_and(str::is_empty) {
+        return Err("write os/arch or os/arch/variant, for example linux/arm64".to_owned());
+    }
+    let mut platform = Platform::default();
+    platform.set_os(os.into());
+    platform.set_architecture(architecture.into());
+    platform.set_variant(variant.map(str::to_owned));
+    platform.set_os_version(None);
+    platform.set_os_features(None);
+    Ok(platform)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::platform;
+
+    #[test]
+    fn platforms() {
+        let arm = platform("linux/arm64/v8").expect("a platform");
+        assert_eq!((arm.os().to_string(), arm.architecture().to_string()), ("linux".to_owned(), "arm64".to_owned()));
+        assert_eq!(arm.variant().as_deref(), Some("v8"));
+        for bad in ["", "linux", "linux/", "a/b/c/d", "/amd64"] {
+            assert!(platform(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! What a person or an administrator has decided: environment, files, credentials. May depend on `idp_oci::{name, secret}`;
+//! reaches no network (credential helpers are processes, run by [`helper`]).
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`env`] | every environment variable, and the only reads of them |
+//! | [`paths`] | where our own files are |
+//! | [`registries`] | `registries.yaml` |
+//! | [`docker`] | Docker's and podman's credential files |
+//! | [`helper`] | the credential helper protocol |
+//! | [`credentials`] | which credential is used, and where it came from |
+//! | [`store`] | where `idp login` puts one |
+//! | [`known`] | the credential values that must not be printed |
+
+pub mod credentials;
+pub mod docker;
+pub mod env;
+pub mod helper;
+pub mod known;
+pub mod paths;
+pub mod registries;
+pub mod store;

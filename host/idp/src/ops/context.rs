@@ -1,0 +1,133 @@
+//! What every operation is given. Made once a command; reading `registries.yaml` is the only I/O.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use idp_oci::client::Progress;
+use idp_oci::client::retry::RetryPolicy;
+use idp_oci::name::{Reference, Registry};
+use tokio_util::sync::CancellationToken;
+
+use super::Error;
+use crate::config::credentials::{Credentials, Given};
+use crate::config::env::{self, Environment};
+use crate::config::known::Known;
+use crate::config::paths::Paths;
+use crate::config::registries::{Address, Registries};
+
+/// Seconds of silence on a connection, unless `IDPBUILDER_OCI_TIMEOUT` says otherwise.
+const TIMEOUT_S: u64 = 300;
+
+/// Attempts of a transient failure, and the most that may be asked for.
+const ATTEMPTS: u64 = 10;
+
+/// What flags say about the registry and how it is reached.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// `--registry`.
+    pub registry: Option<String>,
+    /// `--username`, `--password`, `--token`.
+    pub given: Given,
+    /// `--insecure`.
+    pub insecure: bool,
+    /// `--provider`: a name, or the path of a component.
+    pub provider: Option<String>,
+    /// `--grant`.
+    pub grants: Vec<String>,
+    /// What is done, for the provider's wording: `push`.
+    pub operation: &'static str,
+    /// Nothing is to be changed.
+    pub dry_run: bool,
+}
+
+/// Configuration, credentials, progress, cancellation.
+#[derive(Debug)]
+pub struct Context {
+    /// The environment.
+    pub env: Environment,
+    /// Our own files.
+    pub paths: Paths,
+    /// `registries.yaml`.
+    pub registries: Arc<Registries>,
+    /// Finds credentials.
+    pub credentials: Credentials,
+    /// What flags said.
+    pub options: Options,
+    /// Who is told.
+    pub progress: Arc<dyn Progress>,
+    /// Says when to give up.
+    pub cancel: CancellationToken,
+}
+
+/// Where the choice of a registry came from, in words.
+pub type Why = &'static str;
+
+impl Context {
+    /// Reads `registries.yaml`.
+    pub fn new(
+        env: Environment,
+        known: Known,
+        options: Options,
+        progress: Arc<dyn Progress>,
+        cancel: CancellationToken,
+    ) -> Result<Self, Error> {
+        let paths = Paths::new(&env);
+        let registries = Arc::new(Registries::load(paths.registries().as_deref())?);
+        let credentials =
+            Credentials::new(options.given.clone(), env.clone(), Arc::clone(&registries), known);
+        Ok(Self { env, paths, registries, credentials, options, progress, cancel })
+    }
+
+    /// The registry of names that have none: flag, environment, `registries.yaml`.
+    pub fn default_registry(&self) -> Result<Option<(Address, Why)>, Error> {
+        if let Some(text) = &self.options.registry {
+            return Ok(Some((text.parse()?, "--registry")));
+        }
+        if let Some(text) = self.env.get(env::REGISTRY_URL) {
+            return Ok(Some((text.parse()?, "IDPBUILDER_REGISTRY_URL")));
+        }
+        Ok(self.registries.default.clone().map(|address| (address, "registries.yaml")))
+    }
+
+    /// A reference of the command line, in the default registry where it names none.
+    pub fn reference(&self, text: &str) -> Result<Reference, Error> {
+        let default = self.default_registry()?;
+        let registry = default.as_ref().map(|(address, _)| &address.registry);
+        match Reference::parse(text, registry) {
+            Err(idp_oci::name::NameError::NoRegistry(_)) => Err(Error::NoRegistry),
+            result => Ok(result?),
+        }
+    }
+
+    /// Whether plain HTTP and certificates that do not verify are accepted: flag, `registries.yaml`, environment, or an address
+    /// written with `http://`.
+    pub fn insecure(&self, registry: &Registry) -> Result<bool, Error> {
+        if self.options.insecure {
+            return Ok(true);
+        }
+        if let Some(insecure) = self.registries.get(registry).and_then(|config| config.insecure) {
+            // The environment beats the file.
+            return Ok(self.env.flag(env::REGISTRY_INSECURE)?.unwrap_or(insecure));
+        }
+        if let Some((address, _)) = self.default_registry()?
+            && address.registry == *registry
+            && address.plain_http
+        {
+            return Ok(true);
+        }
+        Ok(self.env.flag(env::REGISTRY_INSECURE)?.unwrap_or(false))
+    }
+
+    /// How long a connection may be silent.
+    pub fn timeout(&self) -> Result<Duration, Error> {
+        Ok(Duration::from_secs(self.env.number(env::TIMEOUT, 1, 86_400)?.unwrap_or(TIMEOUT_S)))
+    }
+
+    /// How often transient failures are tried again.
+    pub fn retry(&self) -> Result<RetryPolicy, Error> {
+        let count = self.env.number(env::RETRY_COUNT, 0, ATTEMPTS)?.unwrap_or(ATTEMPTS);
+        // The first try is none again.
+        let attempts = usize::try_from(count.clamp(1, ATTEMPTS)).unwrap_or(1);
+        Ok(RetryPolicy { attempts, ..RetryPolicy::default() })
+    }
+}

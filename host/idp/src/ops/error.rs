@@ -1,0 +1,77 @@
+//! How operations fail. Fields hold what a decision needs; `cli::error` makes sentences, hints and exit codes of them.
+
+use std::path::PathBuf;
+
+use idp_oci::client::ClientError;
+use idp_oci::name::NameError;
+use idp_oci::pipeline::PipelineError;
+use idp_oci::sink::SinkError;
+use idp_oci::source::SourceError;
+
+use crate::config::credentials::CredentialError;
+use crate::config::env::EnvError;
+use crate::config::registries::RegistriesError;
+use crate::config::store::StoreError;
+use crate::provider::ProviderError;
+
+/// Why an operation did not do what it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// An environment variable.
+    #[error(transparent)]
+    Env(#[from] EnvError),
+    /// `registries.yaml`.
+    #[error(transparent)]
+    Registries(#[from] RegistriesError),
+    /// A name on the command line.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// Something on the command line that cannot be meant.
+    #[error("{0}")]
+    Usage(String),
+    /// No registry is named anywhere.
+    #[error("no registry is named")]
+    NoRegistry,
+    /// An administrator switched push off.
+    #[error("pushing is switched off (`ociPush.enabled: false` in `{}`)", .0.display())]
+    PushDisabled(PathBuf),
+    /// Credentials are broken.
+    #[error(transparent)]
+    Credential(#[from] CredentialError),
+    /// Credentials cannot be kept.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// What was to be pushed.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// Where something was to be pulled to.
+    #[error(transparent)]
+    Sink(#[from] SinkError),
+    /// The provider.
+    #[error(transparent)]
+    Provider(#[from] ProviderError),
+    /// The provider could not be made ready.
+    #[error("{0}")]
+    Dialect(String),
+    /// The registry or the way to it.
+    #[error("{error}")]
+    Registry {
+        /// Which.
+        registry: String,
+        /// Where the credential came from; `None` when there was none.
+        credential: Option<String>,
+        /// What happened.
+        error: ClientError,
+    },
+    /// Source or sink, with its name, or an image that is not followed.
+    #[error(transparent)]
+    Pipeline(PipelineError),
+    /// A file of ours.
+    #[error("{what}: {error}")]
+    Io {
+        /// What was done to it.
+        what: String,
+        /// Why it failed.
+        error: std::io::Error,
+    },
+}

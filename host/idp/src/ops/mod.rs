@@ -1,0 +1,29 @@
+//! The work behind each command: takes a request, returns a value or a typed error. Never prints, never exits, reads no argv.
+//! Uses `idp_oci`, [`crate::config`] and [`crate::provider`]; knows no terminal and no wasmtime.
+//!
+//! | module | does |
+//! |---|---|
+//! | [`context`] | what every operation is given: configuration, credentials, progress, cancellation |
+//! | [`session`] | a client for one registry, with its provider and credentials |
+//! | [`push`], [`pull`] | move images and artifacts |
+//! | [`login`] | verify and keep credentials; forget them |
+//! | [`list`] | repositories and tags |
+//! | [`detect`], [`providers`] | which provider serves a registry, and why; which there are |
+//! | [`serve`] | the embedded registry |
+//! | [`transport`] | the providers' requests, over the pipeline's connections |
+//! | [`error`] | how all of these fail |
+
+pub mod context;
+pub mod detect;
+pub mod error;
+pub mod list;
+pub mod login;
+pub mod providers;
+pub mod pull;
+pub mod push;
+pub mod serve;
+pub mod session;
+pub mod transport;
+
+pub use context::{Context, Options};
+pub use error::Error;

@@ -1,0 +1,83 @@
+//! Pull: a reference of a registry to a sink of the command line.
+
+use idp_oci::digest::Digest;
+use idp_oci::manifest::Platform;
+use idp_oci::pipeline::{self, PullOptions};
+use idp_oci::sink;
+use serde::Serialize;
+
+use super::{Context, Error, session};
+
+/// Where an image goes that is given no place.
+const DAEMON: &str = "docker-daemon:";
+
+/// What is pulled and where to.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// A reference, in the default registry where it names none.
+    pub reference: String,
+    /// As [`sink::open`] takes it; the Docker daemon unless given.
+    pub destination: Option<String>,
+    /// Only this platform.
+    pub platform: Option<Platform>,
+}
+
+/// What was pulled.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Pulled {
+    /// What was asked for.
+    pub reference: String,
+    /// `registry/repository@digest`.
+    pub pinned: String,
+    /// The digest of what is there now.
+    pub digest: Digest,
+    /// Its media type.
+    pub media_type: String,
+    /// Where it is now.
+    pub destination: String,
+    /// Manifests.
+    pub manifests: usize,
+    /// Blobs of all manifests, each once.
+    pub blobs: usize,
+    /// Those whose bytes came.
+    pub blobs_received: usize,
+    /// How many bytes these have.
+    pub bytes_received: u64,
+    /// The provider's name and version.
+    pub provider: String,
+}
+
+/// Pulls.
+pub async fn pull(context: &Context, request: Request) -> Result<Pulled, Error> {
+    let reference = context.reference(&request.reference)?;
+    let base = std::env::current_dir()
+        .map_err(|error| Error::Io { what: "finding the current directory".to_owned(), error })?;
+    let destination = request.destination.unwrap_or_else(|| DAEMON.to_owned());
+    let sink = sink::open(&destination, &base)?;
+    let shown = sink.describe();
+    let session = session::open(context, &reference.registry, Some(&reference.repository)).await?;
+    let options = PullOptions { platform: request.platform, ..PullOptions::default() };
+    let pulled = pipeline::pull(
+        &session.client,
+        &reference.repository,
+        &reference.target(),
+        sink,
+        &options,
+        &context.cancel,
+    )
+    .await
+    .map_err(|error| session.pipeline_failed(error))?;
+    Ok(Pulled {
+        reference: reference.to_string(),
+        pinned: reference.pinned(&pulled.digest),
+        digest: pulled.digest,
+        media_type: pulled.media_type,
+        destination: shown,
+        manifests: pulled.manifests,
+        blobs: pulled.blobs_received + pulled.blobs_existing,
+        blobs_received: pulled.blobs_received,
+        bytes_received: pulled.bytes_received,
+        provider: session.provider,
+    })
+}

@@ -1,0 +1,93 @@
+//! The providers' requests over the pipeline's HTTP: same certificates, same redaction in the debug log. A connection goes to the
+//! addresses that the egress check has looked at and to no others.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use idp_oci::client::http::{Body, Http, HttpError, HttpOptions, Request, Resolve};
+use reqwest::Method;
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::provider::{Exchange, RawAnswer, Transport, TransportError};
+
+/// Sends what a provider asks for.
+#[derive(Debug)]
+pub struct Pipeline {
+    http: Http,
+    pins: Arc<Pins>,
+}
+
+/// Names with the addresses that were checked for them.
+#[derive(Debug, Default)]
+struct Pins(Mutex<HashMap<String, Vec<IpAddr>>>);
+
+#[async_trait]
+impl Resolve for Pins {
+    async fn resolve(&self, host: &str) -> io::Result<Vec<SocketAddr>> {
+        let pins = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let addresses = pins.get(host).ok_or_else(|| io::Error::other("this name was not checked"))?;
+        Ok(addresses.iter().map(|address| SocketAddr::new(*address, 0)).collect())
+    }
+}
+
+impl Pipeline {
+    /// With the options of the pipeline's own connections. Proxies are left out: behind one, nobody could check addresses.
+    pub fn new(options: &HttpOptions) -> Self {
+        let pins = Arc::new(Pins::default());
+        let resolver: Arc<dyn Resolve> = pins.clone();
+        let http = Http::new(HttpOptions { resolver: Some(resolver), proxy_from_env: false, ..options.clone() });
+        Self { http, pins }
+    }
+}
+
+#[async_trait]
+impl Transport for Pipeline {
+    async fn resolve(&self, host: &str) -> io::Result<Vec<IpAddr>> {
+        Ok(tokio::net::lookup_host((host, 0)).await?.map(|address| address.ip()).collect())
+    }
+
+    async fn exchange(&self, exchange: Exchange) -> Result<RawAnswer, TransportError> {
+        if let Some(host) = exchange.url.host_str() {
+            let mut pins = self.pins.0.lock().unwrap_or_else(PoisonError::into_inner);
+            pins.insert(host.to_owned(), exchange.addresses);
+        }
+        let method = Method::from_bytes(exchange.method.as_bytes())
+            .map_err(|_| TransportError::Invalid("not a method".to_owned()))?;
+        let mut request = Request::new(method, exchange.url);
+        request.credentials = headers(&exchange.headers)?;
+        if !exchange.body.is_empty() {
+            request.body = Body::Bytes(exchange.body.to_vec().into());
+        }
+        let cap = u64::try_from(exchange.body_max).unwrap_or(u64::MAX);
+        let answer = tokio::time::timeout(exchange.timeout, self.http.send_once(&request, cap))
+            .await
+            .map_err(|_| TransportError::Timeout(exchange.timeout))?
+            .map_err(|error| match error {
+                HttpError::Connect(text) | HttpError::Tls(text) => TransportError::Connect(text),
+                HttpError::TooLarge(_) => TransportError::TooLarge(exchange.body_max),
+                HttpError::Setup(text) => TransportError::Invalid(text),
+                other => TransportError::Broken(other.to_string()),
+            })?;
+        Ok(RawAnswer {
+            status: answer.status.as_u16(),
+            headers: answer.headers.iter().map(|(name, value)| (name.to_string(), value.as_bytes().to_vec())).collect(),
+            body: zeroize::Zeroizing::new(answer.body.to_vec()),
+        })
+    }
+}
+
+/// Every value may hold a secret: all of them are marked, so that nothing prints them.
+fn headers(pairs: &[(String, zeroize::Zeroizing<Vec<u8>>)]) -> Result<HeaderMap, TransportError> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in pairs {
+        let unsendable = || TransportError::Invalid(format!("header `{name}` cannot be sent"));
+        let key = HeaderName::from_bytes(name.as_bytes()).map_err(|_| unsendable())?;
+        let mut value = HeaderValue::from_bytes(value).map_err(|_| unsendable())?;
+        value.set_sensitive(true);
+        headers.append(key, value);
+    }
+    Ok(headers)
+}

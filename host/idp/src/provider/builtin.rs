@@ -1,0 +1,75 @@
+//! The providers that are part of idp. With the feature `bundled` they are inside the binary, precompiled; without it they are read from
+//! `$IDP_PROVIDER_DIR`, or in debug builds from the workspace's `target/providers`. Nothing but the chosen one is touched.
+
+use std::path::PathBuf;
+
+use super::manifest::{Manifest, ManifestError};
+
+/// A provider that is part of idp.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BuiltIn {
+    /// As in its manifest.
+    pub(crate) name: &'static str,
+    manifest: &'static str,
+    /// Code for [`super::engine::Backend::BUILT_IN`].
+    pub(crate) code: Option<&'static [u8]>,
+}
+
+macro_rules! built_in {
+    ($($name:literal),* $(,)?) => {
+        &[$(BuiltIn {
+            name: $name,
+            manifest: include_str!(concat!("../../../../plugins/", $name, "/provider.toml")),
+            #[cfg(feature = "bundled")]
+            code: Some(include_bytes!(concat!(env!("IDP_PROVIDER_DIR"), "/", $name, ".cwasm"))),
+            #[cfg(not(feature = "bundled"))]
+            code: None,
+        }),*]
+    };
+}
+
+/// In the order in which they are listed. The last resort is `generic`.
+pub(crate) const ALL: &[BuiltIn] = built_in!["generic", "gitea"];
+
+/// What answers for a registry that nobody else knows.
+pub(crate) const GENERIC: &str = "generic";
+
+impl BuiltIn {
+    /// The one of a name.
+    pub(crate) fn find(name: &str) -> Option<&'static Self> {
+        ALL.iter().find(|provider| provider.name == name)
+    }
+
+    /// Its manifest.
+    pub(crate) fn manifest(&self) -> Result<Manifest, ManifestError> {
+        Manifest::parse(self.manifest)
+    }
+
+    /// Where the component lies when it is not inside the binary.
+    pub(crate) fn path(&self) -> PathBuf {
+        let directory = std::env::var_os("IDP_PROVIDER_DIR").map(PathBuf::from);
+        directory.unwrap_or_else(workspace).join(format!("{}.wasm", self.name))
+    }
+}
+
+/// The workspace's own directory is known to debug builds only: a release must not depend on where it was built.
+fn workspace() -> PathBuf {
+    if cfg!(debug_assertions) {
+        PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/providers"))
+    } else {
+        PathBuf::from("providers")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ALL, BuiltIn, GENERIC};
+
+    #[test]
+    fn every_manifest_parses_and_names_its_provider() {
+        for provider in ALL {
+            assert_eq!(provider.manifest().expect(provider.name).name, provider.name);
+        }
+        assert!(BuiltIn::find(GENERIC).is_some());
+    }
+}

@@ -1,0 +1,196 @@
+//! The echo guard: whatever flows back to a guest, into logs or into results is searched for the secrets of the call, as they are and in
+//! the forms that servers echo. Bytes in, bytes out; knows no guest.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use zeroize::Zeroizing;
+
+use super::secrets::{Held, hex};
+
+/// Shorter secrets are not searched for: they would blank ordinary words, and are found by guessing anyway.
+const LEAST: usize = 4;
+/// Shorter secrets are not searched for in encoded forms.
+const LEAST_ENCODED: usize = 6;
+/// What stands where a secret was.
+pub(crate) const BLANK: &str = "***";
+
+/// The secrets of one call, in all their forms.
+#[derive(Default)]
+pub(crate) struct Scrubber {
+    known: Vec<Held>,
+    forms: Vec<Zeroizing<Vec<u8>>>,
+}
+
+impl std::fmt::Debug for Scrubber {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Scrubber({} forms)", self.forms.len())
+    }
+}
+
+impl Scrubber {
+    /// Looks for this secret from now on.
+    pub(crate) fn learn(&mut self, held: &Held) {
+        let value = held.expose();
+        if value.len() < LEAST || self.known.iter().any(|known| known.expose() == value) {
+            return;
+        }
+        self.known.push(held.clone());
+        let mut add = |form: Vec<u8>| {
+            if form.len() >= LEAST && !self.forms.iter().any(|known| **known == form) {
+                self.forms.push(Zeroizing::new(form));
+            }
+        };
+        add(value.to_vec());
+        if let Ok(text) = std::str::from_utf8(value)
+            && let Ok(json) = serde_json::to_string(text)
+        {
+            let inner = &json[1..json.len() - 1];
+            add(inner.as_bytes().to_vec());
+            // Some servers write a slash as `\/`.
+            add(inner.replace('/', "\\/").into_bytes());
+        }
+        if value.len() >= LEAST_ENCODED {
+            let lower = hex(value);
+            add(lower.to_ascii_uppercase().into_bytes());
+            add(lower.into_bytes());
+            let encoded = percent(value);
+            add(encoded.to_ascii_lowercase().into_bytes());
+            add(encoded.replace("%20", "+").into_bytes());
+            add(encoded.into_bytes());
+            for form in base64_forms(value) {
+                add(form.into_bytes());
+            }
+        }
+        // Longest first, so that a part of a longer form is not blanked out of it.
+        self.forms.sort_by_key(|form| std::cmp::Reverse(form.len()));
+    }
+
+    /// Blanks every form of every known secret.
+    pub(crate) fn bytes(&self, data: &mut Vec<u8>) {
+        for form in &self.forms {
+            let mut from = 0;
+            while let Some(at) = find(&data[from..], form) {
+                data.splice(from + at..from + at + form.len(), BLANK.bytes());
+                from += at + BLANK.len();
+            }
+        }
+    }
+
+    /// Blanks every form of every known secret.
+    pub(crate) fn text(&self, text: &mut String) {
+        if self.forms.iter().any(|form| find(text.as_bytes(), form).is_some()) {
+            let mut bytes = std::mem::take(text).into_bytes();
+            self.bytes(&mut bytes);
+            *text = String::from_utf8_lossy(&bytes).into_owned();
+        }
+    }
+
+    /// A copy without secrets and control characters, at most `max` bytes.
+    pub(crate) fn line(&self, text: &str, max: usize) -> String {
+        let mut text = text.to_owned();
+        self.text(&mut text);
+        printable(&text, max)
+    }
+}
+
+/// Escapes control characters and what reorders text on terminals; at most `max` bytes.
+pub(crate) fn printable(text: &str, max: usize) -> String {
+    let mut out = String::with_capacity(text.len().min(max));
+    for character in text.chars() {
+        let bidi =
+            matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if out.len() + character.len_utf8() > max {
+            out.push('…');
+            break;
+        }
+        if character.is_control() || bidi {
+            out.extend(character.escape_default());
+        } else {
+            out.push(character);
+        }
+    }
+    out
+}
+
+/// The unreserved characters of RFC 3986 as they are, all others as `%XX`.
+pub(crate) fn percent(bytes: &[u8]) -> String {
+    const SET: &percent_encoding::AsciiSet =
+        &percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+    percent_encoding::percent_encode(bytes, SET).to_string()
+}
+
+/// What of the value's base64 does not depend on what stands before and after it, for each of the three alignments.
+fn base64_forms(value: &[u8]) -> Vec<String> {
+    let mut forms = Vec::new();
+    for before in 0..3usize {
+        let mut padded = Zeroizing::new(vec![0; before]);
+        padded.extend_from_slice(value);
+        for engine in [&STANDARD_NO_PAD, &URL_SAFE_NO_PAD] {
+            let encoded = Zeroizing::new(engine.encode(padded.as_slice()));
+            let first = [0, 2, 3][before];
+            // The last character hangs on what follows unless the value ends on a boundary.
+            let last = encoded.len() - usize::from(!padded.len().is_multiple_of(3));
+            forms.push(encoded[first..last].to_owned());
+        }
+    }
+    forms
+}
+
+fn find(data: &[u8], form: &[u8]) -> Option<usize> {
+    let (first, rest) = form.split_first()?;
+    let mut from = 0;
+    while let Some(at) = data[from..].iter().position(|byte| byte == first) {
+        let at = from + at;
+        if data[at + 1..].starts_with(rest) {
+            return Some(at);
+        }
+        from = at + 1;
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use idp_oci::secret::Secret;
+    use proptest::prelude::*;
+
+    use super::{Scrubber, percent, printable};
+    use crate::provider::secrets::{Audience, Held, hex};
+
+    fn scrubber(secret: &str) -> Scrubber {
+        let mut scrubber = Scrubber::default();
+        scrubber.learn(&Held::credential(&Secret::new(secret), Audience::default()));
+        scrubber
+    }
+
+    #[test]
+    fn lines_are_for_terminals() {
+        assert_eq!(printable("a\u{1b}[31m\nb\u{202e}", 100), "a\\u{1b}[31m\\nb\\u{202e}");
+        assert_eq!(printable("äöü", 4), "äö…");
+    }
+
+    proptest! {
+        #[test]
+        fn no_form_comes_through(
+            secret in "[ -~]{6,40}", before in "[ -~]{0,8}", after in "[ -~]{0,8}",
+        ) {
+            let scrubber = scrubber(&secret);
+            let whole = format!("{before}{secret}{after}");
+            let base64 = base64::engine::general_purpose::STANDARD.encode(&whole);
+            let url = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(&whole);
+            for echo in [whole.clone(), base64, url, hex(whole.as_bytes()), percent(whole.as_bytes())] {
+                let mut text = echo.clone();
+                scrubber.text(&mut text);
+                prop_assert!(text.contains("***"), "{} came through as {}", echo, text);
+            }
+        }
+
+        #[test]
+        fn the_rest_is_left_alone(text in "[a-m]{0,60}") {
+            let mut same = text.clone();
+            scrubber("secret-n-o-p").text(&mut same);
+            prop_assert_eq!(same, text);
+        }
+    }
+}
