@@ -29,11 +29,13 @@ fn linear_memories() -> Vec<Vec<u8>> {
     for (start, end, kind) in regions {
         let adjacent = run.filter(|(_, until)| *until == start);
         match (kind.as_str(), adjacent) {
+            // An arena starts here, whatever lies before it.
+            ("rw-p", _) if start % RESERVED == 0 => run = None,
             ("rw-p", Some((from, _))) => run = Some((from, end)),
             ("rw-p", None) => run = Some((start, end)),
             ("---p", Some((from, until))) => {
                 run = None;
-                if end - from >= RESERVED && from % RESERVED != 0 {
+                if end - from >= RESERVED {
                     let mut bytes = vec![0; usize::try_from(until - from).expect("a size")];
                     // Other tests map and unmap meanwhile; what is gone is not this guest's, which waits.
                     for (index, page) in bytes.chunks_mut(4096).enumerate() {

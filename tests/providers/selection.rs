@@ -3,7 +3,7 @@
 use idp::provider::{Evidence, Providers, ProvidersConfig, SelectRequest};
 use idp_oci::client::dialect::Answer;
 
-use crate::support::guest;
+use crate::support::{Server, guest, json};
 
 fn providers(home: &std::path::Path) -> Providers {
     Providers::new(ProvidersConfig {
@@ -56,4 +56,35 @@ async fn a_detection_is_kept() {
     let fresh = SelectRequest { fresh: true, ..request("r.example") };
     let third = providers.select(&fresh, async { Some(answer) }).await.expect("selected");
     assert_eq!(third.evidence, [Evidence::Generic]);
+}
+
+/// The answer to `GET /v2/` looks like Gitea; the component asks once, and is sure.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gitea_is_recognised_with_one_request() {
+    let server = Server::start(|seen| match seen.uri.path() {
+        "/api/v1/version" => json(200, r#"{"version":"1.22.3"}"#),
+        _ => json(404, "{}"),
+    })
+    .await;
+    let home = tempfile::tempdir().expect("a directory");
+    let providers = providers(home.path());
+    let realm = server.url("/v2/token");
+    let challenge = format!("Bearer realm=\"{realm}\",service=\"container_registry\",scope=\"*\"");
+    let answer = Answer {
+        method: "GET".to_owned(),
+        url: server.url("/v2/"),
+        status: 401,
+        headers: vec![("www-authenticate".to_owned(), challenge)],
+        body: String::new(),
+    };
+    let selection =
+        providers.select(&request(&server.address), async { Some(answer) }).await.expect("selected");
+    assert_eq!(selection.provider.manifest.name, "gitea", "{:?}", selection.evidence);
+    assert!(
+        selection.evidence.iter().any(|found| matches!(found, Evidence::Identified { certainty: 50.., .. })),
+        "{:?}",
+        selection.evidence
+    );
+    assert_eq!(server.seen().len(), 1, "{:?}", server.seen());
+    assert!(server.seen()[0].header("authorization").is_none());
 }

@@ -56,7 +56,7 @@ pub(crate) fn render(
     mut answer: RawAnswer,
     seal: Seal,
     captures: &[Capture],
-    scrub: &mut Scrubber,
+    scrub: &Scrubber,
 ) -> Result<Answered, String> {
     let audience = Audience::only(vec![OriginPattern::exactly(&seal.origin), OriginPattern::Registry]);
     let mut json: Option<Value> = serde_json::from_slice(&answer.body).ok();

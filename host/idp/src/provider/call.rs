@@ -195,6 +195,7 @@ impl Linked {
     }
 
     fn store(&self, shared: &Shared, asked: Asked, log: LogBook) -> wasmtime::Result<Store<State>> {
+        let scrub = Scrubber::default();
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES_MAX);
         let limits = StoreLimitsBuilder::new()
@@ -214,9 +215,9 @@ impl Linked {
         let state = State {
             table,
             limits,
-            wasi: wasi::context(&log),
+            wasi: wasi::context(&log, &scrub),
             gate,
-            scrub: Scrubber::default(),
+            scrub,
             log,
             context: Arc::clone(&shared.context),
             audiences: Arc::clone(&shared.audiences),

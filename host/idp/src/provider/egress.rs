@@ -124,11 +124,7 @@ impl Gate {
     }
 
     /// Sends a request and follows what may be followed.
-    pub(crate) async fn send(
-        &mut self,
-        mut out: Outgoing,
-        scrub: &mut Scrubber,
-    ) -> Result<Answered, Refused> {
+    pub(crate) async fn send(&mut self, mut out: Outgoing, scrub: &Scrubber) -> Result<Answered, Refused> {
         check_request(&out)?;
         let mut url = parse(&out.url)?;
         let secrets: Vec<Held> = out

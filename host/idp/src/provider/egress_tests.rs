@@ -130,7 +130,7 @@ fn with_secret(mut out: Outgoing, held: &Held) -> Outgoing {
 }
 
 async fn send(script: &Arc<Script>, out: Outgoing) -> Result<Answered, Refused> {
-    gate(script, 64).send(out, &mut Scrubber::default()).await
+    gate(script, 64).send(out, &Scrubber::default()).await
 }
 
 fn code(result: Result<Answered, Refused>) -> &'static str {
@@ -251,7 +251,7 @@ async fn what_is_sealed_is_read_by_public_pointers_only() {
     let capture =
         |pointer: &str| Capture { name: "t".to_owned(), source: Source::Pointer(pointer.to_owned()) };
     let out = Outgoing { captures: vec![capture("/token")], ..get("https://auth.example/token") };
-    let scrub = &mut Scrubber::default();
+    let scrub = &Scrubber::default();
     let answer = gate(&script, 64).send(out, scrub).await.expect("an answer");
     assert!(answer.sealed() && answer.body().is_none());
     assert_eq!(answer.json_scalar("/expires_in", scrub).as_deref(), Some("300"));
@@ -292,7 +292,7 @@ async fn echoes_are_blanked() {
 async fn requests_are_counted_and_headers_checked() {
     let script = Arc::new(Script::default());
     let mut gate = gate(&script, 1);
-    let scrub = &mut Scrubber::default();
+    let scrub = &Scrubber::default();
     assert_eq!(code(gate.send(get("https://r.example/"), scrub).await), "sent");
     assert_eq!(code(gate.send(get("https://r.example/"), scrub).await), "requests");
     for name in [
@@ -334,7 +334,7 @@ async fn a_realm_is_learned_from_the_registry_only() {
         &challenge,
         "",
     ));
-    let scrub = &mut Scrubber::default();
+    let scrub = &Scrubber::default();
     let mut gate = gate(&script, 64);
     gate.send(get("https://api.example/"), scrub).await.expect("an answer");
     assert_eq!(code(gate.send(get("https://new.example/token"), scrub).await), "origin");

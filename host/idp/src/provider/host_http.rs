@@ -120,7 +120,7 @@ impl Host for State {
             Ok(outgoing) => outgoing,
             Err(error) => return Ok(Err(error)),
         };
-        match self.gate.send(outgoing, &mut self.scrub).await {
+        match self.gate.send(outgoing, &self.scrub).await {
             Ok(answered) => Ok(Ok(self.table.push(answered).map_err(|_| LimitHit(Limit::Handles))?)),
             Err(refused) => Ok(Err(self.explain(&refused))),
         }

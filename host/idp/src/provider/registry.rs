@@ -349,10 +349,15 @@ impl Providers {
                 (self.built_in(GENERIC)?, 0, String::new(), BTreeMap::new())
             }
         };
-        // Kept as found, generic too: the answer is what the next command would see.
+        // Kept as found, generic too: the answer is what the next command would see. A registry in trouble says nothing of itself.
+        let doubtful = answer.status >= 500 || answer.status == 429;
+        let doubtful =
+            doubtful || evidence.iter().any(|found| matches!(found, Evidence::IdentifyFailed { .. }));
         let provider = info.manifest.name.clone();
         let detected = Detected { provider, certainty, product, settings: settings.clone(), at: 0 };
-        self.detections.put(&request.host(), detected);
+        if !doubtful {
+            self.detections.put(&request.host(), detected);
+        }
         let mut selection = self.chosen(request, info, evidence);
         selection.settings = settings;
         Ok(selection)

@@ -1,6 +1,8 @@
 //! The echo guard: whatever flows back to a guest, into logs or into results is searched for the secrets of the call, as they are and in
 //! the forms that servers echo. Bytes in, bytes out; knows no guest.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use zeroize::Zeroizing;
@@ -14,27 +16,62 @@ const LEAST_ENCODED: usize = 6;
 /// What stands where a secret was.
 pub(crate) const BLANK: &str = "***";
 
-/// The secrets of one call, in all their forms.
+/// The secrets of one call, in all their forms. Clones share them: what the call logs is searched like what it gets.
+#[derive(Clone, Default)]
+pub(crate) struct Scrubber(Arc<Mutex<Known>>);
+
 #[derive(Default)]
-pub(crate) struct Scrubber {
-    known: Vec<Held>,
+struct Known {
+    secrets: Vec<Held>,
     forms: Vec<Zeroizing<Vec<u8>>>,
 }
 
 impl std::fmt::Debug for Scrubber {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Scrubber({} forms)", self.forms.len())
+        write!(f, "Scrubber({} forms)", self.known().forms.len())
     }
 }
 
 impl Scrubber {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Looks for this secret from now on.
-    pub(crate) fn learn(&mut self, held: &Held) {
+    pub(crate) fn learn(&self, held: &Held) {
+        self.known().learn(held);
+    }
+
+    /// Blanks every form of every known secret.
+    pub(crate) fn bytes(&self, data: &mut Vec<u8>) {
+        self.known().blank(data);
+    }
+
+    /// Blanks every form of every known secret.
+    pub(crate) fn text(&self, text: &mut String) {
+        let known = self.known();
+        if known.forms.iter().any(|form| find(text.as_bytes(), form).is_some()) {
+            let mut bytes = std::mem::take(text).into_bytes();
+            known.blank(&mut bytes);
+            *text = String::from_utf8_lossy(&bytes).into_owned();
+        }
+    }
+
+    /// A copy without secrets and control characters, at most `max` bytes.
+    pub(crate) fn line(&self, text: &str, max: usize) -> String {
+        let mut text = text.to_owned();
+        self.text(&mut text);
+        printable(&text, max)
+    }
+}
+
+impl Known {
+    fn learn(&mut self, held: &Held) {
         let value = held.expose();
-        if value.len() < LEAST || self.known.iter().any(|known| known.expose() == value) {
+        if value.len() < LEAST || self.secrets.iter().any(|known| known.expose() == value) {
             return;
         }
-        self.known.push(held.clone());
+        self.secrets.push(held.clone());
         let mut add = |form: Vec<u8>| {
             if form.len() >= LEAST && !self.forms.iter().any(|known| **known == form) {
                 self.forms.push(Zeroizing::new(form));
@@ -65,8 +102,7 @@ impl Scrubber {
         self.forms.sort_by_key(|form| std::cmp::Reverse(form.len()));
     }
 
-    /// Blanks every form of every known secret.
-    pub(crate) fn bytes(&self, data: &mut Vec<u8>) {
+    fn blank(&self, data: &mut Vec<u8>) {
         for form in &self.forms {
             let mut from = 0;
             while let Some(at) = find(&data[from..], form) {
@@ -74,22 +110,6 @@ impl Scrubber {
                 from += at + BLANK.len();
             }
         }
-    }
-
-    /// Blanks every form of every known secret.
-    pub(crate) fn text(&self, text: &mut String) {
-        if self.forms.iter().any(|form| find(text.as_bytes(), form).is_some()) {
-            let mut bytes = std::mem::take(text).into_bytes();
-            self.bytes(&mut bytes);
-            *text = String::from_utf8_lossy(&bytes).into_owned();
-        }
-    }
-
-    /// A copy without secrets and control characters, at most `max` bytes.
-    pub(crate) fn line(&self, text: &str, max: usize) -> String {
-        let mut text = text.to_owned();
-        self.text(&mut text);
-        printable(&text, max)
     }
 }
 
@@ -159,7 +179,7 @@ mod tests {
     use crate::provider::secrets::{Audience, Held, hex};
 
     fn scrubber(secret: &str) -> Scrubber {
-        let mut scrubber = Scrubber::default();
+        let scrubber = Scrubber::default();
         scrubber.learn(&Held::credential(&Secret::new(secret), Audience::default()));
         scrubber
     }

@@ -14,7 +14,7 @@ use wasmtime_wasi::p2::bindings::{cli, filesystem, random};
 use wasmtime_wasi::random::{WasiRandom, WasiRandomView as _};
 use wasmtime_wasi::{Deterministic, HostMonotonicClock, HostWallClock, WasiCtx};
 
-use super::scrub::printable;
+use super::scrub::Scrubber;
 use super::state::{LOG_LINE, LogBook, State};
 use super::v0_1::idp::registry_provider::log::Level;
 
@@ -77,7 +77,7 @@ pub(crate) fn link(linker: &mut Linker<State>, component: &Component) -> Result<
 }
 
 /// A context that gives nothing away.
-pub(crate) fn context(log: &LogBook) -> WasiCtx {
+pub(crate) fn context(log: &LogBook, scrub: &Scrubber) -> WasiCtx {
     let mut seed = vec![0; 256];
     // Without randomness the guest gets zeroes, which is what it is entitled to.
     let _ = ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut seed);
@@ -90,8 +90,8 @@ pub(crate) fn context(log: &LogBook) -> WasiCtx {
         .allow_tcp(false)
         .allow_udp(false)
         .allow_ip_name_lookup(false)
-        .stdout(Output(log.clone()))
-        .stderr(Output(log.clone()))
+        .stdout(Output(log.clone(), scrub.clone()))
+        .stderr(Output(log.clone(), scrub.clone()))
         .build()
 }
 
@@ -121,7 +121,7 @@ impl HostMonotonicClock for SinceStart {
 
 /// Standard output and error: lines of the log, under its caps.
 #[derive(Clone)]
-struct Output(LogBook);
+struct Output(LogBook, Scrubber);
 
 impl IsTerminal for Output {
     fn is_terminal(&self) -> bool {
@@ -138,7 +138,7 @@ impl StdoutStream for Output {
 impl AsyncWrite for Output {
     fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            let text = printable(&String::from_utf8_lossy(line), LOG_LINE);
+            let text = self.1.line(&String::from_utf8_lossy(line), LOG_LINE);
             self.0.add(Level::Debug, text).map_err(io::Error::other)?;
         }
         Poll::Ready(Ok(bytes.len()))
