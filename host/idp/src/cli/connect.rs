@@ -102,11 +102,9 @@ fn from_stdin(known: &Known) -> Result<Secret, Report> {
             .hint("for example: `printf %s \"$PASSWORD\" | idp login --username ci --password-stdin registry.example`"));
     }
     let mut text = zeroize::Zeroizing::new(String::new());
-    stdin
-        .lock()
-        .take(LONGEST_PASSWORD)
-        .read_to_string(&mut text)
-        .map_err(|error| Report::new(Exit::Failed, format!("cannot read the password from stdin: {error}")))?;
+    stdin.lock().take(LONGEST_PASSWORD).read_to_string(&mut text).map_err(|error| {
+        Report::new(Exit::Failed, format!("cannot read the password from stdin: {error}"))
+    })?;
     // `echo` adds a line break, a password has none.
     let password = Secret::new(text.trim_end_matches(['\r', '\n']));
     if password.is_empty() {

@@ -33,7 +33,9 @@ fn section(command: &Command, path: &str, text: &mut String) {
     let _ = writeln!(text, "```text\n{}\n```", usage.trim_start_matches("Usage: "));
     let top = path == "idp";
     let shown = |arg: &&Arg| {
-        !arg.is_hide_set() && (top || !arg.is_global_set()) && !matches!(arg.get_id().as_str(), "help" | "version")
+        !arg.is_hide_set()
+            && (top || !arg.is_global_set())
+            && !matches!(arg.get_id().as_str(), "help" | "version")
     };
     let arguments: Vec<&Arg> = command.get_arguments().filter(shown).collect();
     if !arguments.is_empty() {
@@ -81,7 +83,9 @@ mod tests {
     #[test]
     fn every_command_is_in_the_reference() {
         let text = super::reference();
-        for expect in ["## `idp push`", "`-r`, `--registry REGISTRY`", "`IDPBUILDER_REGISTRY_URL`", "`[DEST]`"] {
+        for expect in
+            ["## `idp push`", "`-r`, `--registry REGISTRY`", "`IDPBUILDER_REGISTRY_URL`", "`[DEST]`"]
+        {
             assert!(text.contains(expect), "{expect}");
         }
         assert!(!text.contains("__compile"));

@@ -98,7 +98,9 @@ impl Report {
 
     fn explain(&mut self, error: &Error) {
         match error {
-            Error::Registry { registry, credential, error } => self.registry(registry, credential.as_deref(), error),
+            Error::Registry { registry, credential, error } => {
+                self.registry(registry, credential.as_deref(), error)
+            }
             _ => {
                 self.causes.push(error.to_string());
                 let mut cause = error.source();
@@ -124,7 +126,7 @@ impl Report {
                 self.causes.push(cause);
                 self.hints.extend(explanation.fixes.iter().cloned());
             }
-            self.hints.extend(refusal.note.clone());
+            self.causes.extend(refusal.note.clone());
         } else {
             self.causes.extend(text.lines().skip(1).map(|line| line.trim().to_owned()));
         }
@@ -133,13 +135,21 @@ impl Report {
                 Some(source) => self.hints.push(format!(
                     "credentials came from {source}; `idp login {registry}` checks and stores others"
                 )),
-                None => self.hints.push(format!("no credentials were found; `idp login {registry}` stores some")),
+                // The provider said so already, or a credential helper failed.
+                None if self.hints.iter().any(|hint| hint.contains("idp login")) => {}
+                None => {
+                    self.hints.push(format!("no credentials were found; `idp login {registry}` stores some"))
+                }
             },
             Kind::Transient => {
-                self.hints.push("trying again unchanged may help; `--log-level debug` shows every request".to_owned());
+                self.hints.push(
+                    "trying again unchanged may help; `--log-level debug` shows every request".to_owned(),
+                );
             }
-            Kind::NotFound => self.hints.push(format!("`idp list {registry}` shows what is there")),
-            Kind::Interrupted | Kind::Other => {}
+            Kind::NotFound if self.hints.is_empty() => {
+                self.hints.push(format!("`idp list {registry}` shows what is there"));
+            }
+            Kind::NotFound | Kind::Interrupted | Kind::Other => {}
         }
     }
 
@@ -172,7 +182,12 @@ impl Report {
 fn exit(error: &Error) -> Exit {
     match error {
         Error::Name(_) | Error::Usage(_) | Error::NoRegistry => Exit::Usage,
-        Error::Env(_) | Error::Registries(_) | Error::Store(_) | Error::Provider(_) | Error::Dialect(_) | Error::Io { .. } => Exit::Failed,
+        Error::Env(_)
+        | Error::Registries(_)
+        | Error::Store(_)
+        | Error::Provider(_)
+        | Error::Dialect(_)
+        | Error::Io { .. } => Exit::Failed,
         Error::PushDisabled(_) | Error::Credential(_) => Exit::Auth,
         Error::Source(error) => match error {
             SourceError::NotFound(_) => Exit::NotFound,
@@ -202,11 +217,16 @@ fn of_kind(kind: Kind) -> Exit {
 
 fn hint(error: &Error) -> Option<String> {
     Some(match error {
-        Error::NoRegistry => "write host/repository, give --registry, set IDPBUILDER_REGISTRY_URL, or set `default:` in \
+        Error::NoRegistry => {
+            "write host/repository, give --registry, set IDPBUILDER_REGISTRY_URL, or set `default:` in \
              ~/.idpbuilder/registries.yaml"
-            .to_owned(),
+                .to_owned()
+        }
         Error::Registries(RegistriesError::Exposed { file, .. }) => {
-            format!("`chmod 600 {}`, or keep the password elsewhere: passwordFile, passwordEnv, helper", file.display())
+            format!(
+                "`chmod 600 {}`, or keep the password elsewhere: passwordFile, passwordEnv, helper",
+                file.display()
+            )
         }
         Error::Credential(CredentialError::NoPassword(_)) => {
             "give the password with --password-stdin or IDPBUILDER_REGISTRY_PASSWORD".to_owned()

@@ -24,12 +24,14 @@ pub(super) fn run(args: Args, session: &Session) -> Result<(), Stop> {
         Some(place) => format!("list `{place}`"),
         None => "list the default registry".to_owned(),
     };
-    let list =
-        session.work(&doing, options, async |context| ops::list::list(context, args.place.as_deref()).await)?;
+    let list = session
+        .work(&doing, options, async |context| ops::list::list(context, args.place.as_deref()).await)?;
     let mut text = String::new();
     for entry in &list.entries {
         text.push_str(&entry.name);
-        for detail in entry.digest.iter().chain(entry.details.get("updated-at")).chain(entry.details.get("pushed-at")) {
+        for detail in
+            entry.digest.iter().chain(entry.details.get("updated-at")).chain(entry.details.get("pushed-at"))
+        {
             let _ = write!(text, "  {detail}");
         }
         text.push('\n');

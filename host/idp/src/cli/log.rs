@@ -60,7 +60,9 @@ impl<S: Subscriber> Layer<S> for Lines {
         let target = metadata.target();
         // Progress tells about waiting already.
         let doubled = target == "idp::retry" && self.level < LevelFilter::DEBUG;
-        *metadata.level() <= self.level && !doubled && (target.starts_with("idp::") || target.starts_with("idp_oci"))
+        *metadata.level() <= self.level
+            && !doubled
+            && (target.starts_with("idp::") || target.starts_with("idp_oci"))
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
@@ -79,7 +81,8 @@ impl<S: Subscriber> Layer<S> for Lines {
                 object.insert("event".to_owned(), "log".into());
                 object.insert("level".to_owned(), level.to_lowercase().into());
                 object.insert("target".to_owned(), metadata.target().into());
-                object.insert("elapsed-ms".to_owned(), u64::try_from(milliseconds).unwrap_or(u64::MAX).into());
+                object
+                    .insert("elapsed-ms".to_owned(), u64::try_from(milliseconds).unwrap_or(u64::MAX).into());
                 object.insert("text".to_owned(), printable(&fields.message).into());
                 for (name, value) in fields.others {
                     object.entry(name).or_insert(Value::from(printable(&value)));
@@ -94,8 +97,12 @@ impl<S: Subscriber> Layer<S> for Lines {
                 };
                 let head = self.console.paint(code, &format!("{milliseconds:>6} ms {level:<5}"));
                 let target = metadata.target();
-                let target = target.strip_prefix("idp::").or(target.strip_prefix("idp_oci::")).unwrap_or(target);
-                let mut line = format!("{head} {target}: {}", printable(&fields.message));
+                let target =
+                    target.strip_prefix("idp::").or(target.strip_prefix("idp_oci::")).unwrap_or(target);
+                let mut line = format!("{head} {target}:");
+                if !fields.message.is_empty() {
+                    let _ = write!(line, " {}", printable(&fields.message));
+                }
                 for (name, value) in fields.others {
                     let _ = write!(line, " {name}={}", printable(&value));
                 }

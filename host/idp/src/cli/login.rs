@@ -47,7 +47,8 @@ pub(super) fn login(args: LoginArgs, session: &Session) -> Result<(), Stop> {
     let mut given = args.identity.given(&session.console, &session.known)?;
     if given.password.is_none() && given.token.is_none() {
         // The environment may hold the rest; else a person is asked.
-        let from_env = session.env.get(env::REGISTRY_PASSWORD).or_else(|| session.env.get(env::REGISTRY_TOKEN));
+        let from_env =
+            session.env.get(env::REGISTRY_PASSWORD).or_else(|| session.env.get(env::REGISTRY_TOKEN));
         if from_env.is_none() {
             ask(&mut given, session)?;
         }
@@ -83,7 +84,8 @@ fn ask(given: &mut crate::config::credentials::Given, session: &Session) -> Resu
         return Err(Report::new(Exit::Usage, "no password is given, and there is no terminal to ask on")
             .hint("printf %s \"$PASSWORD\" | idp login --username USER --password-stdin REGISTRY"));
     }
-    let failed = |error: std::io::Error| Report::new(Exit::Failed, format!("cannot read from the terminal: {error}"));
+    let failed =
+        |error: std::io::Error| Report::new(Exit::Failed, format!("cannot read from the terminal: {error}"));
     if given.username.is_none() {
         given.username = session.env.get(env::REGISTRY_USERNAME);
     }

@@ -159,7 +159,11 @@ fn run(arguments: impl Iterator<Item = OsString>, env: Environment) -> Exit {
             report.exit()
         }
         Ok(Err(Stop::Signal(exit))) => {
-            Report::new(exit, if exit == Exit::Terminated { "terminated" } else { "interrupted" }).print(&console);
+            let word = if exit == Exit::Terminated { "terminated" } else { "interrupted" };
+            match cli.global.output {
+                Output::Json => Report::new(exit, word).print(&console),
+                Output::Text => console.say(word),
+            }
             exit
         }
         // Whoever read the result has read enough.
@@ -235,7 +239,10 @@ fn level(global: &Global, env: &Environment) -> Result<Level, Report> {
     let named = match (global.log_level, env.get(env::LOG)) {
         (Some(level), _) => Some(level),
         (None, Some(text)) => Some(Level::from_str(&text, true).map_err(|_| {
-            Report::new(Exit::Usage, format!("`IDP_LOG` is `{text}`; write error, warn, info, debug or trace"))
+            Report::new(
+                Exit::Usage,
+                format!("`IDP_LOG` is `{text}`; write error, warn, info, debug or trace"),
+            )
         })?),
         (None, None) => None,
     };
@@ -294,7 +301,11 @@ mod tests {
                 return;
             }
             let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-            assert!(help.contains("Example") && help.contains("idp"), "`{}` has no example", command.get_name());
+            assert!(
+                help.contains("Example") && help.contains("idp"),
+                "`{}` has no example",
+                command.get_name()
+            );
             command.get_subcommands().for_each(check);
         }
         let tree = super::tree();

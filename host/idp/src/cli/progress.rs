@@ -51,9 +51,11 @@ impl Drawn {
                     self.console.set_bars(Some(all.clone()));
                     all
                 });
-                let style = ProgressStyle::with_template("{prefix} [{bar:30}] {bytes:>10} / {total_bytes:<10} {bytes_per_sec}")
-                    .unwrap_or_else(|_| ProgressStyle::default_bar())
-                    .progress_chars("=> ");
+                let style = ProgressStyle::with_template(
+                    "{prefix} [{bar:30}] {bytes:>10} / {total_bytes:<10} {bytes_per_sec}",
+                )
+                .unwrap_or_else(|_| ProgressStyle::default_bar())
+                .progress_chars("=> ");
                 let bar = all.add(ProgressBar::new(*size));
                 bar.set_style(style);
                 bar.set_prefix(digest.short().to_owned());

@@ -11,7 +11,9 @@ use crate::ops::{self, Options};
 
 /// See which providers there are, and which one is chosen and why
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  idp provider list\n  idp provider show gitea\n  idp provider why registry.example/team/app")]
+#[command(
+    after_help = "Examples:\n  idp provider list\n  idp provider show gitea\n  idp provider why registry.example/team/app"
+)]
 pub struct Args {
     #[command(subcommand)]
     command: Command,
@@ -40,7 +42,9 @@ struct ShowArgs {
 
 /// Say which provider a reference gets, on what evidence, and what it may do
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  idp provider why registry.example/team/app:1.0\n  idp provider why localhost:5000")]
+#[command(
+    after_help = "Examples:\n  idp provider why registry.example/team/app:1.0\n  idp provider why localhost:5000"
+)]
 struct WhyArgs {
     /// A reference, or a registry
     #[arg(value_name = "REF")]
@@ -58,8 +62,16 @@ pub(super) fn run(args: Args, session: &Session) -> Result<(), Stop> {
             })?;
             let mut text = String::new();
             for provider in &list {
-                let hosts = if provider.hosts.is_empty() { "by detection".to_owned() } else { provider.hosts.join(", ") };
-                let _ = writeln!(text, "{:<12} {:<10} {:<20} {hosts}", provider.name, provider.version, provider.source);
+                let hosts = if provider.hosts.is_empty() {
+                    "by detection".to_owned()
+                } else {
+                    provider.hosts.join(", ")
+                };
+                let _ = writeln!(
+                    text,
+                    "{:<12} {:<10} {:<20} {hosts}",
+                    provider.name, provider.version, provider.source
+                );
             }
             Ok(console.result(&text, &list)?)
         }

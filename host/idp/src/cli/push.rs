@@ -10,11 +10,13 @@ use crate::ops::{self};
 
 /// Push an image, an OCI layout, an archive or a directory to a registry
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  idp push app:1.0 registry.example/team/app:1.0      an image of the Docker daemon\n  \
+#[command(
+    after_help = "Examples:\n  idp push app:1.0 registry.example/team/app:1.0      an image of the Docker daemon\n  \
   idp push oci:./layout:1.0 team/app:1.0 -r localhost:5000\n  idp push docker-archive:app.tar registry.example/team/app\n  \
   idp push ./manifests registry.example/team/manifests:1.2.0\n\n\
   SOURCE is oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME], docker-daemon:NAME, a directory, a tar, or the\n\
-  name of an image in the Docker daemon. Stdout holds one line, registry/repository@digest.")]
+  name of an image in the Docker daemon. Stdout holds one line, registry/repository@digest."
+)]
 pub struct Args {
     /// What is pushed
     source: String,
@@ -37,8 +39,7 @@ pub(super) fn run(args: Args, session: &Session) -> Result<(), Stop> {
         Some(dest) => format!("push `{}` to `{dest}`", args.source),
         None => format!("push `{}`", args.source),
     };
-    let request =
-        Request { source: args.source, destination: args.dest, platform: args.platform };
+    let request = Request { source: args.source, destination: args.dest, platform: args.platform };
     let pushed = session.work(&doing, options, async |context| ops::push::push(context, request).await)?;
     print(&pushed, session)
 }
@@ -86,7 +87,10 @@ mod tests {
     #[test]
     fn platforms() {
         let arm = platform("linux/arm64/v8").expect("a platform");
-        assert_eq!((arm.os().to_string(), arm.architecture().to_string()), ("linux".to_owned(), "arm64".to_owned()));
+        assert_eq!(
+            (arm.os().to_string(), arm.architecture().to_string()),
+            ("linux".to_owned(), "arm64".to_owned())
+        );
         assert_eq!(arm.variant().as_deref(), Some("v8"));
         for bad in ["", "linux", "linux/", "a/b/c/d", "/amd64"] {
             assert!(platform(bad).is_err(), "{bad}");

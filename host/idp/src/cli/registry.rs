@@ -27,9 +27,11 @@ enum Command {
 
 /// Serve an OCI registry from a directory, until interrupted
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  idp registry serve\n  idp registry serve --listen 127.0.0.1:0 --memory\n  \
+#[command(
+    after_help = "Examples:\n  idp registry serve\n  idp registry serve --listen 127.0.0.1:0 --memory\n  \
   idp registry serve --root ./registry --htpasswd ./users\n\n\
-  Stdout holds one line, the address, as soon as clients can connect.")]
+  Stdout holds one line, the address, as soon as clients can connect."
+)]
 struct ServeArgs {
     /// Address and port; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:5000")]
@@ -47,7 +49,9 @@ struct ServeArgs {
 
 /// Find out which product a registry is, and which provider serves it
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  idp registry detect registry.example\n  idp registry detect localhost:5000 --output json")]
+#[command(
+    after_help = "Examples:\n  idp registry detect registry.example\n  idp registry detect localhost:5000 --output json"
+)]
 struct DetectArgs {
     /// host[:port] or a URL; the default registry unless given
     #[arg(value_name = "HOST")]

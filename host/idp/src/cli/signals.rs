@@ -16,7 +16,8 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// Runs `work` until it is done, or until a signal and some patience have passed. `cancel` is what `work` listens to.
 pub async fn guard<T>(cancel: CancellationToken, work: impl Future<Output = T>) -> Result<T, Exit> {
     let received = Arc::new(AtomicU8::new(0));
-    let (Ok(interrupt), Ok(terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+    let (Ok(interrupt), Ok(terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
         // Without handlers the signals keep their meaning: they end the process.
         return Ok(work.await);
     };

@@ -147,13 +147,11 @@ pub struct Credentials {
 impl Credentials {
     /// `known` learns every secret that is found.
     pub fn new(given: Given, env: Environment, registries: std::sync::Arc<Registries>, known: Known) -> Self {
-        for secret in given.password.iter().chain(&given.token) {
-            known.add(secret);
-        }
-        for variable in env::VARIABLES.iter().filter(|variable| variable.secret) {
-            if let Some(value) = env.get(*variable) {
-                known.add(&Secret::new(value));
-            }
+        let user = given.username.clone().or_else(|| env.get(env::REGISTRY_USERNAME)).unwrap_or_default();
+        let variables = env::VARIABLES.iter().filter(|variable| variable.secret);
+        let from_env = variables.filter_map(|variable| env.get(*variable)).map(Secret::new);
+        for secret in given.password.iter().chain(&given.token).cloned().chain(from_env) {
+            known.add_basic(&user, &secret);
         }
         Self { given, env, registries, known }
     }
@@ -190,10 +188,10 @@ impl Credentials {
         registry: &Registry,
         repository: Option<&Repository>,
     ) -> Result<Option<Found>, CredentialError> {
-        if slot == REGISTRY_SLOT {
-            if let Some(found) = self.explicit()? {
-                return Ok(Some(found));
-            }
+        if slot == REGISTRY_SLOT
+            && let Some(found) = self.explicit()?
+        {
+            return Ok(Some(found));
         }
         if let Some(config) = self.registries.get(registry) {
             let source =

@@ -291,7 +291,7 @@ impl Registries {
 fn invalid(error: &serde_saphyr::Error, text: &str, file: &Path) -> RegistriesError {
     let (line, column) = error
         .location()
-        .map_or((0, 0), |location| (u64::from(location.line()), u64::from(location.column())));
+        .map_or((0, 0), |location| (location.line(), location.column()));
     let mut problem = error.without_snippet().to_string();
     // The place stands in front already.
     for suffix in [format!(" at line {line}, column {column}"), format!("line {line} column {column}: ")] {

@@ -80,7 +80,12 @@ async fn why(context: &Context, registry: &Registry, fresh: bool) -> Result<Dete
         provider: selection.provider.manifest.label(),
         source: selection.provider.source.to_string(),
         evidence: selection.evidence.iter().map(ToString::to_string).collect(),
-        grants: selection.grants.lines().into_iter().map(|(grant, allowed)| Asked { grant, allowed }).collect(),
+        grants: selection
+            .grants
+            .lines()
+            .into_iter()
+            .map(|(grant, allowed)| Asked { grant, allowed })
+            .collect(),
         credential,
     })
 }

@@ -49,7 +49,7 @@ pub enum Error {
     Sink(#[from] SinkError),
     /// The provider.
     #[error(transparent)]
-    Provider(#[from] ProviderError),
+    Provider(Box<ProviderError>),
     /// The provider could not be made ready.
     #[error("{0}")]
     Dialect(String),
@@ -61,11 +61,11 @@ pub enum Error {
         /// Where the credential came from; `None` when there was none.
         credential: Option<String>,
         /// What happened.
-        error: ClientError,
+        error: Box<ClientError>,
     },
     /// Source or sink, with its name, or an image that is not followed.
     #[error(transparent)]
-    Pipeline(PipelineError),
+    Pipeline(Box<PipelineError>),
     /// A file of ours.
     #[error("{what}: {error}")]
     Io {
@@ -74,4 +74,10 @@ pub enum Error {
         /// Why it failed.
         error: std::io::Error,
     },
+}
+
+impl From<ProviderError> for Error {
+    fn from(error: ProviderError) -> Self {
+        Self::Provider(Box::new(error))
+    }
 }

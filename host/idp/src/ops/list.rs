@@ -61,7 +61,10 @@ fn place_of(context: &Context, place: Option<&str>) -> Result<(Registry, Option<
         let (address, _) = context.default_registry()?.ok_or(Error::NoRegistry)?;
         return Ok((address.registry, None));
     };
-    let plain = ["https://", "http://", "oci://"].iter().find_map(|scheme| place.strip_prefix(scheme)).unwrap_or(place);
+    let plain = ["https://", "http://", "oci://"]
+        .iter()
+        .find_map(|scheme| place.strip_prefix(scheme))
+        .unwrap_or(place);
     let plain = plain.trim_end_matches('/');
     let is_host = !plain.contains('/') && (plain.contains(['.', ':']) || plain == "localhost");
     if is_host {

@@ -161,10 +161,15 @@ async fn rehearse(
 fn destination(context: &Context, request: &Request) -> Result<Reference, Error> {
     let Some(text) = &request.destination else {
         let name = own_name(&request.source).ok_or_else(|| {
-            Error::Usage(format!("`{}` has no name of its own; give a DEST, for example team/app:1.0", request.source))
+            Error::Usage(format!(
+                "`{}` has no name of its own; give a DEST, for example team/app:1.0",
+                request.source
+            ))
         })?;
         let mut reference = context.reference(&name).map_err(|error| match error {
-            Error::Name(error) => Error::Usage(format!("the source has no usable name of its own ({error}); give a DEST")),
+            Error::Name(error) => {
+                Error::Usage(format!("the source has no usable name of its own ({error}); give a DEST"))
+            }
             other => other,
         })?;
         // The name of an image says where it came from; a flag says where it goes to.

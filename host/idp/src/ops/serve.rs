@@ -52,21 +52,12 @@ pub async fn serve(
     let mut options = ServeOptions::new(listener, store);
     options.grace = std::time::Duration::from_secs(2);
     if let Some(file) = &request.htpasswd {
-        let users = Htpasswd::read(file)
-            .map_err(|error| Error::Io { what: "reading users".to_owned(), error: std::io::Error::other(error) })?;
+        let users = Htpasswd::read(file).map_err(|error| Error::Io {
+            what: "reading users".to_owned(),
+            error: std::io::Error::other(error),
+        })?;
         options.access = Arc::new(users);
     }
-    options.observer = Some(Arc::new(|event| {
-        tracing::debug!(
-            target: "idp::registry",
-            method = %event.method,
-            path = event.path,
-            status = event.status.as_u16(),
-            received = event.received,
-            sent = event.sent,
-            "served"
-        );
-    }));
     ready(address).map_err(io("saying that the registry is ready".to_owned()))?;
     server::serve(options, context.cancel.clone()).await.map_err(io("serving".to_owned()))
 }

@@ -18,8 +18,8 @@ use super::transport::Pipeline;
 use super::{Context, Error};
 use crate::config::credentials::{Credential, CredentialError, Found, REGISTRY_SLOT};
 use crate::provider::{
-    CallContext, CredentialSet, ProviderDialect, ProviderError, Providers, ProvidersConfig, SelectRequest, Selection,
-    UserGrant,
+    CallContext, CredentialSet, ProviderDialect, ProviderError, Providers, ProvidersConfig, SelectRequest,
+    Selection, UserGrant,
 };
 
 /// The most entries of a list that a provider is asked for.
@@ -136,14 +136,14 @@ pub async fn open(
     registry: &Registry,
     repository: Option<&Repository>,
 ) -> Result<Session, Error> {
-    let chosen = choose(context, registry, false).await?;
+    // Before anything is sent: what is found is blanked in all output from here on.
     let (credential, broken) = match context.credentials.find(registry, repository).await {
         Ok(found) => (found, None),
         // Docker's files speak about all registries. One that is broken matters when this one wants to know who we are.
         Err(CredentialError::Docker(error)) => (None, Some(chain(&error))),
         Err(error) => return Err(error.into()),
     };
-    let Chosen { scheme, selection, providers, http, .. } = chosen;
+    let Chosen { scheme, selection, providers, http, .. } = choose(context, registry, false).await?;
     let failed = |error: ClientError| failure(registry, credential.as_ref(), error);
     let mut call = CallContext {
         dry_run: context.options.dry_run,
@@ -156,7 +156,8 @@ pub async fn open(
     let base = base_url(registry, scheme).map_err(failed)?;
     let standard = Standard::new(base, native(credential.as_ref()), http.clone());
     let label = selection.provider.manifest.label();
-    let provider = providers.load(&selection, call).await.map_err(|error| Error::Dialect(error.to_string()))?;
+    let provider =
+        providers.load(&selection, call).await.map_err(|error| Error::Dialect(error.to_string()))?;
     let provider = Arc::new(provider.with_fallback(Arc::new(standard)));
     let mut dialect: Arc<dyn Dialect> = provider.clone();
     if let Some(reason) = broken {
@@ -263,7 +264,7 @@ impl Session {
     pub fn pipeline_failed(&self, error: PipelineError) -> Error {
         match error {
             PipelineError::Client(error) => self.failed(error),
-            other => Error::Pipeline(other),
+            other => Error::Pipeline(Box::new(other)),
         }
     }
 
@@ -279,7 +280,7 @@ fn entry(entry: crate::provider::Entry) -> Entry {
 
 fn failure(registry: &Registry, credential: Option<&Found>, error: ClientError) -> Error {
     let credential = credential.map(|found| found.source.clone());
-    Error::Registry { registry: registry.to_string(), credential, error }
+    Error::Registry { registry: registry.to_string(), credential, error: Box::new(error) }
 }
 
 /// Connections to a registry, as flags, environment and `registries.yaml` want them.
@@ -346,7 +347,11 @@ impl Dialect for WithoutCredential {
         self.inner.explain(answer, operation).await
     }
 
-    async fn ensure(&self, repository: &Repository, after: Option<&str>) -> Result<Option<Ensured>, DialectError> {
+    async fn ensure(
+        &self,
+        repository: &Repository,
+        after: Option<&str>,
+    ) -> Result<Option<Ensured>, DialectError> {
         self.inner.ensure(repository, after).await
     }
 }

@@ -38,7 +38,8 @@ impl Pipeline {
     pub fn new(options: &HttpOptions) -> Self {
         let pins = Arc::new(Pins::default());
         let resolver: Arc<dyn Resolve> = pins.clone();
-        let http = Http::new(HttpOptions { resolver: Some(resolver), proxy_from_env: false, ..options.clone() });
+        let http =
+            Http::new(HttpOptions { resolver: Some(resolver), proxy_from_env: false, ..options.clone() });
         Self { http, pins }
     }
 }
@@ -73,7 +74,11 @@ impl Transport for Pipeline {
             })?;
         Ok(RawAnswer {
             status: answer.status.as_u16(),
-            headers: answer.headers.iter().map(|(name, value)| (name.to_string(), value.as_bytes().to_vec())).collect(),
+            headers: answer
+                .headers
+                .iter()
+                .map(|(name, value)| (name.to_string(), value.as_bytes().to_vec()))
+                .collect(),
             body: zeroize::Zeroizing::new(answer.body.to_vec()),
         })
     }

@@ -1,0 +1,121 @@
+//! Help and version.
+
+use insta::assert_snapshot;
+
+use super::sandbox;
+
+#[test]
+fn without_anything() {
+    let output = sandbox().idp::<&str>([]).exits(64);
+    assert!(output.stdout.is_empty() && output.stderr.contains("Usage: idp"), "{output}");
+}
+
+#[test]
+fn version() {
+    assert_snapshot!(sandbox().idp(["--version"]), @r#"
+    exit: 0
+    --- stdout
+    idp 0.1.0
+    --- stderr
+    "#);
+}
+
+#[test]
+fn short_help() {
+    assert_snapshot!(sandbox().idp(["-h"]), @r#"
+    exit: 0
+    --- stdout
+    OCI registries for Internal Developer Platforms
+
+    Usage: idp [OPTIONS] <COMMAND>
+
+    Commands:
+      push         Push an image, an OCI layout, an archive or a directory to a registry
+      pull         Pull an image or an artifact from a registry
+      list         List the repositories of a registry, or the tags of a repository
+      login        Check credentials with a registry, then keep them
+      logout       Forget the credentials of a registry
+      registry     Serve a registry, or find out what kind one is
+      provider     See which providers there are, and which one is chosen and why
+      completions  Print a completion script for a shell
+
+    Options:
+      -h, --help     Print help (see more with '--help')
+      -V, --version  Print version
+
+    Global options:
+          --output <FORMAT>    How results are printed: stdout carries the result and nothing else
+                               [default: text] [possible values: text, json]
+          --log-level <LEVEL>  How much is logged to stderr; debug shows every request [env: IDP_LOG]
+                               [possible values: error, warn, info, debug, trace]
+          --color <WHEN>       Whether stderr is coloured; NO_COLOR is honoured [default: auto]
+                               [possible values: auto, always, never]
+      -q, --quiet              No progress and no notes
+      -v, --verbose...         Log more: -v is --log-level debug, -vv is trace
+
+    Examples:
+      idp push app:1.0 registry.example/team/app:1.0
+      idp pull registry.example/team/app:1.0 oci:./app
+
+    Exit codes: 0 done, 1 failed, 2 not found, 3 authentication or permission, 4 network or registry
+    (worth trying again), 64 usage, 70 a bug, 130 and 143 interrupted
+    --- stderr
+    "#);
+}
+
+#[test]
+fn push_in_short() {
+    assert_snapshot!(sandbox().idp(["push", "-h"]), @r#"
+    exit: 0
+    --- stdout
+    Push an image, an OCI layout, an archive or a directory to a registry
+
+    Usage: idp push [OPTIONS] <SOURCE> [DEST]
+
+    Arguments:
+      <SOURCE>  What is pushed
+      [DEST]    Where to: a reference, or repository[:tag] in the default registry; the source's own
+                name unless given
+
+    Options:
+          --platform <PLATFORM>  Only this platform of a multi-platform image: os/arch[/variant]
+          --dry-run              Say what would be pushed, and write nothing
+      -h, --help                 Print help (see more with '--help')
+
+    Registry options:
+      -r, --registry <REGISTRY>   Registry of names that have none: host[:port] or a URL [env:
+                                  IDPBUILDER_REGISTRY_URL]
+      -u, --username <USER>       User name [env: IDPBUILDER_REGISTRY_USERNAME]
+      -p, --password <PASSWORD>   Password; other users of this machine may see it, so prefer
+                                  --password-stdin [env: IDPBUILDER_REGISTRY_PASSWORD]
+          --password-stdin        Read the password from stdin
+      -t, --token <TOKEN>         Token: with a user it is sent as that user's password, alone as a
+                                  bearer token [env: IDPBUILDER_REGISTRY_TOKEN]
+          --insecure              Allow plain HTTP and certificates that do not verify [env:
+                                  IDPBUILDER_REGISTRY_INSECURE]
+          --provider <NAME|PATH>  Provider to use: a name, or the path of a component
+          --grant <GRANT>         Allow the provider something that its manifest asks for: egress=ORIGIN
+                                  [METHOD,METHOD] [/PATH]
+
+    Global options:
+          --output <FORMAT>    How results are printed: stdout carries the result and nothing else
+                               [default: text] [possible values: text, json]
+          --log-level <LEVEL>  How much is logged to stderr; debug shows every request [env: IDP_LOG]
+                               [possible values: error, warn, info, debug, trace]
+          --color <WHEN>       Whether stderr is coloured; NO_COLOR is honoured [default: auto]
+                               [possible values: auto, always, never]
+      -q, --quiet              No progress and no notes
+      -v, --verbose...         Log more: -v is --log-level debug, -vv is trace
+
+    Examples:
+      idp push app:1.0 registry.example/team/app:1.0      an image of the Docker daemon
+      idp push oci:./layout:1.0 team/app:1.0 -r localhost:[PORT]
+      idp push docker-archive:app.tar registry.example/team/app
+      idp push ./manifests registry.example/team/manifests:1.2.0
+
+    SOURCE is oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME], docker-daemon:NAME, a
+    directory, a tar, or the
+    name of an image in the Docker daemon. Stdout holds one line, registry/repository@digest.
+    --- stderr
+    "#);
+}
