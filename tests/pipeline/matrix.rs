@@ -18,7 +18,13 @@ async fn there_and_back(registry: Option<Registry>) {
         let source = image::layout(&sandbox, &made, "in");
         let reference = format!("{}:1", registry.reference(name));
 
-        let pushed = sandbox.idp(["push", &source, &reference]).exits(0);
+        let pushed = sandbox.idp(["push", &source, &reference]);
+        if registry.provider == "gitea" && name == "foreign-layer" {
+            // It wants every layer's bytes, also of those that are elsewhere.
+            assert!(pushed.exits(2).stderr.contains("names content that is not in this repository"));
+            continue;
+        }
+        let pushed = pushed.exits(0);
         assert_eq!(digest(&pushed), made.digest(), "{name}: {pushed}");
         let through = format!("through provider {}", registry.provider);
         assert!(pushed.stderr.contains(&through), "{name}: {pushed}");
