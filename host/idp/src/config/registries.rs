@@ -289,9 +289,7 @@ impl Registries {
 
 /// The parser's sentence with its place, and without the values of the line it stands on: one of them may be a password.
 fn invalid(error: &serde_saphyr::Error, text: &str, file: &Path) -> RegistriesError {
-    let (line, column) = error
-        .location()
-        .map_or((0, 0), |location| (location.line(), location.column()));
+    let (line, column) = error.location().map_or((0, 0), |location| (location.line(), location.column()));
     let mut problem = error.without_snippet().to_string();
     // The place stands in front already.
     for suffix in [format!(" at line {line}, column {column}"), format!("line {line} column {column}: ")] {
