@@ -3,8 +3,8 @@
 //! | module | holds |
 //! |---|---|
 //! | [`faults`] | a registry that fails on command, and counts |
-//! | [`images`] | images made by the tests |
-//! | [`peers`] | other programs, started on loopback |
+//! | [`images`] | images of every shape |
+//! | [`peers`] | registries of others, started on loopback |
 //! | [`sandbox`] | the binary, run with an empty home and nothing inherited |
 
 pub mod faults;
