@@ -110,7 +110,7 @@ fn located(context: &Context, name: &str) -> String {
 }
 
 /// Connections to a registry, as flags, environment and `registries.yaml` want them.
-fn http(context: &Context, registry: &Registry) -> Result<Http, Error> {
+pub(super) fn http(context: &Context, registry: &Registry) -> Result<Http, Error> {
     let mut options = HttpOptions {
         insecure: context.insecure(registry)?,
         idle_timeout: context.timeout()?,

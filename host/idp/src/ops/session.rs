@@ -7,7 +7,7 @@ use idp_oci::client::dialect::{
     Answer, AuthRequest, Dialect, DialectError, Ensured, ErrorKind, Explanation, Grant, Hints,
 };
 use idp_oci::client::standard::{Credential as Native, Standard};
-use idp_oci::client::{Client, ClientError, ClientOptions, Event, base_url};
+use idp_oci::client::{Client, ClientError, ClientOptions, Event, Scheme, base_url};
 use idp_oci::name::{Reference, Registry, Repository, Tag};
 use idp_oci::pipeline::PipelineError;
 
@@ -21,6 +21,10 @@ use crate::provider::{CallContext, CredentialSet, ProviderDialect, Selection, So
 /// The most entries of a list that a provider is asked for.
 const LONGEST_LIST: usize = 100_000;
 
+/// `--provider none`: what the specification says, done by the host itself. The way out when a provider fails, and the measure
+/// of what a provider costs.
+const NO_PROVIDER: &str = "none";
+
 /// One registry, ready to be spoken to.
 #[derive(Debug)]
 pub struct Session {
@@ -30,7 +34,8 @@ pub struct Session {
     pub provider: String,
     /// As it goes on the wire, when the session is for one.
     repository: Option<Repository>,
-    dialect: Arc<ProviderDialect>,
+    /// Absent with `--provider none`.
+    dialect: Option<Arc<ProviderDialect>>,
     credential: Option<Found>,
     registry: Registry,
 }
@@ -66,6 +71,9 @@ pub async fn open(context: &Context, subject: Subject<'_>) -> Result<Session, Er
         Err(CredentialError::Docker(error)) => (None, Some(chain(&error))),
         Err(error) => return Err(error.into()),
     };
+    if context.options.provider.as_deref() == Some(NO_PROVIDER) {
+        return without_provider(context, subject, credential, broken).await;
+    }
     let chosen = choose(context, registry, false).await?;
     let mut dialect = load(context, &chosen, registry, credential.as_ref()).await?;
     let wire = on_the_wire(context, &chosen, &dialect, subject).await?;
@@ -82,26 +90,61 @@ pub async fn open(context: &Context, subject: Subject<'_>) -> Result<Session, Er
     let base = base_url(&wire.registry, chosen.scheme).map_err(failed)?;
     let standard = Standard::new(base, native(credential.as_ref()), chosen.http.clone());
     let provider = Arc::new(dialect.with_fallback(Arc::new(standard)));
-    let mut dialect: Arc<dyn Dialect> = provider.clone();
-    if let Some(reason) = broken {
-        dialect = Arc::new(WithoutCredential { inner: dialect, reason });
-    }
-    let options = ClientOptions {
-        retry: context.retry()?,
-        operation: context.options.operation.to_owned(),
-        progress: Arc::clone(&context.progress),
-    };
-    let client = Client::new(wire.registry, chosen.scheme, chosen.http, dialect, options).map_err(failed)?;
+    let dialect = or_say_why(provider.clone(), broken);
+    let client = Client::new(wire.registry, chosen.scheme, chosen.http, dialect, client_options(context)?)
+        .map_err(failed)?;
     let label = chosen.selection.provider.manifest.label();
     let registry = registry.clone();
     Ok(Session {
         client,
         provider: label,
         repository: wire.repository,
-        dialect: provider,
+        dialect: Some(provider),
         credential,
         registry,
     })
+}
+
+/// A session that asks no provider anything.
+async fn without_provider(
+    context: &Context,
+    subject: Subject<'_>,
+    credential: Option<Found>,
+    broken: Option<String>,
+) -> Result<Session, Error> {
+    let registry = subject.registry;
+    let failed = |error: ClientError| failure(registry, credential.as_ref(), error);
+    let http = super::choose::http(context, registry)?;
+    let scheme = Scheme::of(registry, context.insecure(registry)?).await;
+    let base = base_url(registry, scheme).map_err(failed)?;
+    let standard = Standard::new(base, native(credential.as_ref()), http.clone());
+    let dialect = or_say_why(Arc::new(standard), broken);
+    let client =
+        Client::new(registry.clone(), scheme, http, dialect, client_options(context)?).map_err(failed)?;
+    Ok(Session {
+        client,
+        provider: NO_PROVIDER.to_owned(),
+        repository: subject.repository.cloned(),
+        dialect: None,
+        credential,
+        registry: registry.clone(),
+    })
+}
+
+fn client_options(context: &Context) -> Result<ClientOptions, Error> {
+    Ok(ClientOptions {
+        retry: context.retry()?,
+        operation: context.options.operation.to_owned(),
+        progress: Arc::clone(&context.progress),
+    })
+}
+
+/// The dialect; where the credential could not be read, one that says so as soon as it matters.
+fn or_say_why(dialect: Arc<dyn Dialect>, broken: Option<String>) -> Arc<dyn Dialect> {
+    match broken {
+        Some(reason) => Arc::new(WithoutCredential { inner: dialect, reason }),
+        None => dialect,
+    }
 }
 
 /// The chosen provider, ready to be asked about one registry.
@@ -226,7 +269,11 @@ fn set(found: &Found) -> CredentialSet {
 impl Session {
     /// Who the registry takes us for, by the provider or by being let in; `None` when it only says that it lets us in.
     pub async fn verify(&self) -> Result<Option<String>, Error> {
-        match self.dialect.verify().await {
+        let answer = match &self.dialect {
+            Some(dialect) => dialect.verify().await,
+            None => Err(nobody_to_ask()),
+        };
+        match answer {
             Ok(facts) => {
                 if let Some(warning) = facts.get("warning") {
                     let text = warning.clone();
@@ -247,7 +294,11 @@ impl Session {
 
     /// The repositories of the registry: by the provider, else by `_catalog`.
     pub async fn repositories(&self) -> Result<Vec<Entry>, Error> {
-        match self.dialect.repositories(&[], LONGEST_LIST).await {
+        let answer = match &self.dialect {
+            Some(dialect) => dialect.repositories(&[], LONGEST_LIST).await,
+            None => Err(nobody_to_ask()),
+        };
+        match answer {
             Ok(entries) => Ok(entries.into_iter().map(entry).collect()),
             Err(error) if error.kind == ErrorKind::Unsupported => {
                 let names = self.client.catalog().await.map_err(|error| self.failed(error))?;
@@ -263,7 +314,11 @@ impl Session {
     /// The tags of a repository: by the provider, else by `tags/list`.
     pub async fn tags(&self, repository: &Repository) -> Result<Vec<Entry>, Error> {
         let repository = self.on_wire(repository);
-        match self.dialect.tags(repository, &[], LONGEST_LIST).await {
+        let answer = match &self.dialect {
+            Some(dialect) => dialect.tags(repository, &[], LONGEST_LIST).await,
+            None => Err(nobody_to_ask()),
+        };
+        match answer {
             Ok(entries) => Ok(entries.into_iter().map(entry).collect()),
             Err(error) if error.kind == ErrorKind::Unsupported => {
                 let names = self.client.tags(repository).await.map_err(|error| self.failed(error))?;
@@ -293,6 +348,11 @@ impl Session {
     pub fn failed(&self, error: ClientError) -> Error {
         failure(&self.registry, self.credential.as_ref(), error)
     }
+}
+
+/// What a provider would answer that does not know: do the generic thing.
+fn nobody_to_ask() -> DialectError {
+    DialectError::new(ErrorKind::Unsupported, "no provider is asked")
 }
 
 fn entry(entry: crate::provider::Entry) -> Entry {
