@@ -1,6 +1,7 @@
 //! The binary against real registries: the provider is found out, credentials come in each way, what is pushed comes back.
 
-use idp_test_support::peers::{self as programs, Distribution, Gitea, Login, Olareg, Options};
+use idp_test_support::images::TestImage;
+use idp_test_support::peers::{self as programs, Distribution, Dockerd, Gitea, Login, Olareg, Options};
 use idp_test_support::sandbox::Sandbox;
 
 use super::sandbox;
@@ -55,4 +56,26 @@ async fn gitea() {
     there_and_back(&sandbox, gitea.address(), &format!("{user}/app"), (user, password), "gitea");
     let detected = sandbox.idp(["registry", "detect", gitea.address()]).exits(0);
     assert!(detected.stdout.contains("gitea says: gitea"), "{detected}");
+}
+
+/// A classic `docker save` tar goes up, into the daemon, up again from the daemon, and down to a layout.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_docker_daemon() {
+    let Some(daemon) = programs::require(Dockerd::start().await, "dockerd") else { return };
+    let sandbox = sandbox().with_env("DOCKER_HOST", &daemon.host());
+    let registry = sandbox.serve(&["--memory"]);
+    let image = TestImage::one_layer().expect("an image");
+    image.write_docker_classic(&sandbox.path("work/app.tar"), &["app:1"]).expect("written");
+    let reference = format!("{}/team/app:1", registry.address);
+    let _ = sandbox.idp(["push", "docker-archive:app.tar", &reference]).exits(0);
+    let pulled = sandbox.idp(["pull", &reference]).exits(0);
+    assert!(pulled.stderr.contains("Docker daemon"), "{pulled}");
+    // The daemon has it under its full name, which is also where it goes.
+    let pushed = sandbox.idp(["push", &reference]).exits(0);
+    let copy = format!("{}/team/copy:1", registry.address);
+    let copied = sandbox.idp(["push", &format!("docker-daemon:{reference}"), &copy]).exits(0);
+    assert_eq!(pushed.stdout.split('@').nth(1), copied.stdout.split('@').nth(1));
+    let layout = sandbox.idp(["pull", &copy, "oci:layout:1"]).exits(0);
+    assert_eq!(layout.stdout, copied.stdout);
+    let _ = sandbox.idp(["push", "no-such-image:1", &copy]).exits(2);
 }
