@@ -8,6 +8,7 @@ mod help;
 mod login;
 mod peers;
 mod push;
+mod reference;
 mod secrets;
 mod signals;
 

@@ -114,6 +114,7 @@ pub(super) fn http(context: &Context, registry: &Registry) -> Result<Http, Error
     let mut options = HttpOptions {
         insecure: context.insecure(registry)?,
         idle_timeout: context.timeout()?,
+        allow_private_redirects: context.options.allow_private_redirects,
         ..HttpOptions::default()
     };
     if let Some(file) = context.registries.get(registry).and_then(|config| config.ca_file.as_ref()) {

@@ -30,6 +30,8 @@ pub struct Options {
     pub given: Given,
     /// `--insecure`.
     pub insecure: bool,
+    /// `--allow-private-redirects`.
+    pub allow_private_redirects: bool,
     /// `--provider`: a name, or the path of a component.
     pub provider: Option<String>,
     /// `--grant`.

@@ -1,7 +1,7 @@
 //! Pull: a reference of a registry to a sink of the command line.
 
 use idp_oci::digest::Digest;
-use idp_oci::manifest::Platform;
+use idp_oci::manifest::{Arch, Os, Platform};
 use idp_oci::pipeline::{self, PullOptions};
 use idp_oci::sink;
 use serde::Serialize;
@@ -58,7 +58,8 @@ pub async fn pull(context: &Context, request: Request) -> Result<Pulled, Error> 
     let sink = sink::open(&destination, &base)?;
     let shown = sink.describe();
     let session = session::open(context, Subject::from(&reference)).await?;
-    let options = PullOptions { platform: request.platform, ..PullOptions::default() };
+    let platform = request.platform.or_else(|| sink.wants_one_platform().then(this_platform));
+    let options = PullOptions { platform, ..PullOptions::default() };
     let pulled = pipeline::pull(
         &session.client,
         session.on_wire(&reference.repository),
@@ -81,4 +82,28 @@ pub async fn pull(context: &Context, request: Request) -> Result<Pulled, Error> 
         bytes_received: pulled.bytes_received,
         provider: session.provider,
     })
+}
+
+/// What containers on this machine run as: Linux, on the processor that we run on.
+fn this_platform() -> Platform {
+    let mut platform = Platform::default();
+    platform.set_os(Os::Linux);
+    platform.set_architecture(match std::env::consts::ARCH {
+        "x86_64" => Arch::Amd64,
+        "aarch64" => Arch::ARM64,
+        other => Arch::from(other),
+    });
+    platform
+}
+
+#[cfg(test)]
+mod tests {
+    use super::this_platform;
+
+    #[test]
+    fn the_platform_of_this_machine_has_the_name_that_images_use() {
+        let platform = this_platform();
+        assert_eq!(platform.os().to_string(), "linux");
+        assert!(!["x86_64", "aarch64"].contains(&platform.architecture().to_string().as_str()));
+    }
 }
