@@ -237,6 +237,25 @@ impl ClientError {
         }
     }
 
+    /// Why, without what was wanted: for lines that say that themselves.
+    pub fn cause(&self) -> String {
+        match self {
+            Self::Refused(refusal) => format!("the registry answered {}", refusal.status),
+            Self::Network { error, .. } => error.to_string(),
+            Self::Dialect { error, .. } => error.to_string(),
+            Self::Content { problem, .. } | Self::Source { problem, .. } => problem.clone(),
+            Self::Interrupted => self.to_string(),
+        }
+    }
+
+    /// The host that no connection could be made to.
+    pub fn unreachable(&self) -> Option<&str> {
+        match self {
+            Self::Network { error: HttpError::Connect { host, .. }, .. } => Some(host),
+            _ => None,
+        }
+    }
+
     /// The final answer of the registry, where there is one.
     pub fn refusal(&self) -> Option<&Refusal> {
         match self {

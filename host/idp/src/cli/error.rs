@@ -141,11 +141,13 @@ impl Report {
                     self.hints.push(format!("no credentials were found; `idp login {registry}` stores some"))
                 }
             },
-            Kind::Transient => {
-                self.hints.push(
-                    "trying again unchanged may help; `--log-level debug` shows every request".to_owned(),
-                );
-            }
+            Kind::Transient => self.hints.push(match error.unreachable() {
+                Some(host) => format!(
+                    "check that `{host}` is spelled right and running, and that there is a way to it (network, VPN, \
+                     proxy by HTTPS_PROXY and NO_PROXY); a registry without TLS needs --insecure"
+                ),
+                None => "trying again unchanged may help; `--log-level debug` shows every request".to_owned(),
+            }),
             Kind::NotFound if self.hints.is_empty() => {
                 self.hints.push(format!("`idp list {registry}` shows what is there"));
             }
