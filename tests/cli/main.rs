@@ -6,6 +6,7 @@ mod config;
 mod errors;
 mod help;
 mod login;
+mod peers;
 mod push;
 mod secrets;
 mod signals;

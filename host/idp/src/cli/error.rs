@@ -2,6 +2,7 @@
 
 use std::error::Error as _;
 
+use idp_oci::client::dialect::ErrorKind;
 use idp_oci::client::{ClientError, Kind};
 use idp_oci::sink::SinkError;
 use idp_oci::source::SourceError;
@@ -202,7 +203,11 @@ fn exit(error: &Error) -> Exit {
             SinkError::NotFound(_) => Exit::NotFound,
             SinkError::Unsupported(_) | SinkError::Corrupt(_) | SinkError::Io { .. } => Exit::Failed,
         },
-        Error::Registry { error, .. } => of_kind(error.kind()),
+        Error::Registry { error, .. } => match &**error {
+            // A permission is lacking, if one of the provider's.
+            ClientError::Dialect { error, .. } if error.kind == ErrorKind::EgressDenied => Exit::Auth,
+            error => of_kind(error.kind()),
+        },
         Error::Pipeline(error) => of_kind(error.kind()),
     }
 }

@@ -6,7 +6,8 @@ use idp_oci::pipeline::{self, PullOptions};
 use idp_oci::sink;
 use serde::Serialize;
 
-use super::{Context, Error, session};
+use super::session::{self, Subject};
+use super::{Context, Error};
 
 /// Where an image goes that is given no place.
 const DAEMON: &str = "docker-daemon:";
@@ -56,11 +57,11 @@ pub async fn pull(context: &Context, request: Request) -> Result<Pulled, Error> 
     let destination = request.destination.unwrap_or_else(|| DAEMON.to_owned());
     let sink = sink::open(&destination, &base)?;
     let shown = sink.describe();
-    let session = session::open(context, &reference.registry, Some(&reference.repository)).await?;
+    let session = session::open(context, Subject::from(&reference)).await?;
     let options = PullOptions { platform: request.platform, ..PullOptions::default() };
     let pulled = pipeline::pull(
         &session.client,
-        &reference.repository,
+        session.on_wire(&reference.repository),
         &reference.target(),
         sink,
         &options,
