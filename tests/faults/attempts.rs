@@ -12,9 +12,12 @@ fn busy(status: u16) -> Fault {
 #[test]
 fn failures_that_pass_are_not_seen() {
     for status in [429, 500, 502, 503, 504] {
-        for (method, part, whole) in
-            [("HEAD", "/blobs/", 4), ("POST", "/uploads/", 4), ("PUT", "/uploads/", 4), ("PUT", "/manifests/", 3)]
-        {
+        for (method, part, whole) in [
+            ("HEAD", "/blobs/", 4),
+            ("POST", "/uploads/", 4),
+            ("PUT", "/uploads/", 4),
+            ("PUT", "/manifests/", 3),
+        ] {
             let world = World::new(Registry::default()).rule(on(method, part, busy(status)).times(2));
             let output = world.push(&image(), &[]).exits(0);
             let seen = world.server.count(method, part);
@@ -88,7 +91,8 @@ fn what_stays_is_not_tried_again() {
         (405, "UNSUPPORTED", 1),
         (413, "SIZE_INVALID", 1),
     ] {
-        let world = World::new(Registry::default()).rule(on("PUT", "/manifests/", error(status, code)).always());
+        let world =
+            World::new(Registry::default()).rule(on("PUT", "/manifests/", error(status, code)).always());
         let output = world.push(&image(), &[]).exits(exit);
         assert_eq!(world.server.count("PUT", "/manifests/"), 1, "{:#?}\n{output}", world.server.log());
         assert_eq!(output.stdout, "");
@@ -119,10 +123,11 @@ fn what_is_not_there() {
 /// A page that wants people to log in to a network answers everything.
 #[test]
 fn a_captive_portal_is_no_registry() {
-    let page = Reply::status(200).header("content-type", "text/html").body("<!doctype html><title>Welcome</title>");
+    let page =
+        Reply::status(200).header("content-type", "text/html").body("<!doctype html><title>Welcome</title>");
     let world = World::script(vec![on("*", "/", Fault::Reply(page)).always()]);
     for output in [world.push(&image(), &[]).exits(1), world.pull("oci:out").exits(1)] {
-        assert!(output.stderr.contains("not a registry"), "{output}");
+        assert!(output.stderr.contains("instead of the registry"), "{output}");
         assert!(!output.stderr.contains("<title>"), "{output}");
     }
 }

@@ -86,7 +86,7 @@ fn connections_that_are_closed() {
     let _ = std::net::TcpStream::connect(address).expect("it still listens");
     let accepted = closing.join().expect("counted");
     let output = output.exits(4);
-    assert_eq!(output.stderr.matches("trying again").count(), 3, "{output}");
+    assert_eq!(output.stderr.matches("trying again in ").count(), 3, "{output}");
     assert!(output.stderr.contains(", 4 tries"), "{output}");
     // The look for TLS, the look for the product, and the tries.
     assert_eq!(accepted, 1 + 1 + 4, "{output}");

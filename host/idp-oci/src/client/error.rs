@@ -227,7 +227,7 @@ impl ClientError {
             },
             Self::Network { error, .. } if error.is_transient() => Kind::Transient,
             Self::Dialect { error, .. } => match error.kind {
-                ErrorKind::Unauthenticated | ErrorKind::Denied => Kind::Auth,
+                ErrorKind::Unauthenticated | ErrorKind::Denied | ErrorKind::EgressDenied => Kind::Auth,
                 ErrorKind::NotFound => Kind::NotFound,
                 ErrorKind::RateLimited | ErrorKind::Unavailable => Kind::Transient,
                 _ => Kind::Other,
@@ -272,7 +272,16 @@ impl ClientError {
 
 #[cfg(test)]
 mod tests {
-    use super::RegistryError;
+    use super::super::dialect::{DialectError, ErrorKind};
+    use super::{ClientError, Kind, RegistryError};
+
+    /// What a provider may not do is a matter of permission, and not of another try.
+    #[test]
+    fn a_provider_without_a_grant() {
+        let error = DialectError::new(ErrorKind::EgressDenied, "not granted");
+        let error = ClientError::Dialect { what: "push".to_owned(), error };
+        assert_eq!((error.kind(), error.cause().as_str()), (Kind::Auth, "not granted"));
+    }
 
     fn shown(body: &str) -> Vec<String> {
         RegistryError::parse(body)

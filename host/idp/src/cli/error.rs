@@ -132,6 +132,8 @@ impl Report {
             self.causes.extend(text.lines().skip(1).map(|line| line.trim().to_owned()));
         }
         match error.kind() {
+            // It is not the credential that lacks something, but a grant; the provider's host said which.
+            Kind::Auth if lacks_grant(error) => {}
             Kind::Auth => match credential {
                 Some(source) => self.hints.push(format!(
                     "credentials came from {source}; `idp login {registry}` checks and stores others"
@@ -180,6 +182,10 @@ impl Report {
             console.line(&format!("{} {hint}", console.paint("36", "hint:")));
         }
     }
+}
+
+fn lacks_grant(error: &ClientError) -> bool {
+    matches!(error, ClientError::Dialect { error, .. } if error.kind == ErrorKind::EgressDenied)
 }
 
 fn exit(error: &Error) -> Exit {
