@@ -6,7 +6,9 @@ mod config;
 mod errors;
 mod help;
 mod login;
+mod peers;
 mod push;
+mod reference;
 mod secrets;
 mod signals;
 

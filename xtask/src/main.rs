@@ -19,8 +19,9 @@ cargo xtask <command>
   providers [--release]     build plugins/ into target/providers (NAME.wasm, and NAME.cwasm for the binary)
   build [--release]         providers, and the binary with them in it
   test [FILTER...]          providers, then the tests of the workspace; arguments go to `cargo test`
-  bless                     test, writing the snapshots anew
+  bless                     test, writing snapshots and docs/reference anew
   tour [--dev]              build, start a registry, push examples/hello to it, pull it back, compare
+  bench                     release build, then the tables of tests/bench: idp beside crane and skopeo
   guests                    build the hostile components of tests/guests into target/guests-out
   new-provider NAME         start plugins/NAME from sdk/template
 ";
@@ -45,6 +46,7 @@ fn run(arguments: &[String]) -> Result<()> {
         Some("test") => providers::test(rest, &[]),
         Some("bless") => providers::test(rest, &[("INSTA_UPDATE", "always"), ("IDP_BLESS", "1")]),
         Some("tour") => tour::run(!rest.iter().any(|argument| argument == "--dev")),
+        Some("bench") => providers::bench(),
         Some("guests") => guests::build(),
         Some("new-provider") => match rest {
             [name] => new_provider::create(name),

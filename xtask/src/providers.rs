@@ -146,6 +146,15 @@ pub(crate) fn test(arguments: &[String], environment: &[(&str, &str)]) -> Result
     run(test.envs(environment.iter().copied()))
 }
 
+/// The release binary beside its peers, as tables.
+pub(crate) fn bench() -> Result<()> {
+    ensure(true)?;
+    let idp = host(true, true)?;
+    let mut bench = cargo(&root());
+    bench.args(["run", "--quiet", "--release", "--package", "idp-bench"]).env("IDP_BINARY", idp);
+    run(&mut bench)
+}
+
 /// Writes a file beside its place and renames it, so that nobody reads half of it.
 fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     let new = path.with_extension("new");

@@ -22,7 +22,7 @@ pub(crate) fn run(release: bool) -> Result<()> {
     let address = free_address()?;
 
     let mut serve = Command::new(&idp);
-    serve.args(["registry", "serve", "--listen", &address.to_string(), "--memory"]);
+    serve.args(["registry", "serve", "--listen", &address.to_string(), "--memory", "--log-level", "warn"]);
     show(&serve);
     let registry = Server::start(serve, address)?;
 

@@ -5,7 +5,7 @@
 use bytes::Bytes;
 use oci_spec::image::{ImageIndex, ImageManifest};
 
-pub use oci_spec::image::{Descriptor as SpecDescriptor, Platform};
+pub use oci_spec::image::{Arch, Descriptor as SpecDescriptor, Os, Platform};
 
 use crate::digest::{Digest, DigestError};
 use crate::media;

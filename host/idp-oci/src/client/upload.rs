@@ -184,7 +184,7 @@ impl Upload<'_> {
             return Err(counted(error, waits.failures()));
         };
         tokio::select! {
-            () = self.client.wait(&self.what, wait, asked.is_some(), error.to_string()) => Ok(()),
+            () = self.client.wait(&self.what, waits, wait, asked.is_some(), error.cause()) => Ok(()),
             () = self.cancel.cancelled() => Err(ClientError::Interrupted),
         }
     }

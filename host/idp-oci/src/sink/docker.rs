@@ -124,6 +124,10 @@ impl Sink for DockerSink {
         1
     }
 
+    fn wants_one_platform(&self) -> bool {
+        true
+    }
+
     async fn begin(&mut self, plan: &Plan) -> Result<(), SinkError> {
         let tail = self.tail(plan)?;
         let (sender, receiver) = mpsc::channel(WINDOW);

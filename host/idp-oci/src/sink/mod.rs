@@ -71,6 +71,11 @@ pub trait Sink: Send + Sync {
         usize::MAX
     }
 
+    /// True when it holds one image, not an index of several.
+    fn wants_one_platform(&self) -> bool {
+        false
+    }
+
     /// Told once, before any blob.
     async fn begin(&mut self, plan: &Plan) -> Result<(), SinkError>;
 

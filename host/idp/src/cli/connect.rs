@@ -23,15 +23,41 @@ pub struct Connect {
     #[command(flatten)]
     /// Who one is.
     pub identity: Identity,
+    #[command(flatten)]
+    /// How it is reached.
+    pub reach: Reach,
+}
+
+/// How a registry is reached, and through which provider.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Registry options")]
+pub struct Reach {
     /// Allow plain HTTP and certificates that do not verify [env: IDPBUILDER_REGISTRY_INSECURE]
     #[arg(long)]
-    pub insecure: bool,
-    /// Provider to use: a name, or the path of a component
+    insecure: bool,
+    /// Follow the registry to private addresses where it is not itself
+    #[arg(long)]
+    allow_private_redirects: bool,
+    /// Provider to use: a name, the path of a component, or `none` for the specification's own behaviour
     #[arg(long, value_name = "NAME|PATH")]
-    pub provider: Option<String>,
+    provider: Option<String>,
     /// Allow the provider something that its manifest asks for: egress=ORIGIN [METHOD,METHOD] [/PATH]
     #[arg(long, value_name = "GRANT")]
-    pub grant: Vec<String>,
+    grant: Vec<String>,
+}
+
+impl Reach {
+    /// As options of an operation that says nothing else yet.
+    pub fn options(self, operation: &'static str) -> Options {
+        Options {
+            insecure: self.insecure,
+            allow_private_redirects: self.allow_private_redirects,
+            provider: self.provider,
+            grants: self.grant,
+            operation,
+            ..Options::default()
+        }
+    }
 }
 
 /// Who one is.
@@ -86,11 +112,7 @@ impl Connect {
         Ok(Options {
             registry: self.registry.clone(),
             given: self.identity.given(console, known)?,
-            insecure: self.insecure,
-            provider: self.provider.clone(),
-            grants: self.grant.clone(),
-            operation,
-            dry_run: false,
+            ..self.reach.clone().options(operation)
         })
     }
 }

@@ -2,6 +2,7 @@
 
 use std::error::Error as _;
 
+use idp_oci::client::dialect::ErrorKind;
 use idp_oci::client::{ClientError, Kind};
 use idp_oci::sink::SinkError;
 use idp_oci::source::SourceError;
@@ -131,6 +132,8 @@ impl Report {
             self.causes.extend(text.lines().skip(1).map(|line| line.trim().to_owned()));
         }
         match error.kind() {
+            // It is not the credential that lacks something, but a grant; the provider's host said which.
+            Kind::Auth if lacks_grant(error) => {}
             Kind::Auth => match credential {
                 Some(source) => self.hints.push(format!(
                     "credentials came from {source}; `idp login {registry}` checks and stores others"
@@ -141,11 +144,13 @@ impl Report {
                     self.hints.push(format!("no credentials were found; `idp login {registry}` stores some"))
                 }
             },
-            Kind::Transient => {
-                self.hints.push(
-                    "trying again unchanged may help; `--log-level debug` shows every request".to_owned(),
-                );
-            }
+            Kind::Transient => self.hints.push(match error.unreachable() {
+                Some(host) => format!(
+                    "check that `{host}` is spelled right and running, and that there is a way to it (network, VPN, \
+                     proxy by HTTPS_PROXY and NO_PROXY); a registry without TLS needs --insecure"
+                ),
+                None => "trying again unchanged may help; `--log-level debug` shows every request".to_owned(),
+            }),
             Kind::NotFound if self.hints.is_empty() => {
                 self.hints.push(format!("`idp list {registry}` shows what is there"));
             }
@@ -179,6 +184,10 @@ impl Report {
     }
 }
 
+fn lacks_grant(error: &ClientError) -> bool {
+    matches!(error, ClientError::Dialect { error, .. } if error.kind == ErrorKind::EgressDenied)
+}
+
 fn exit(error: &Error) -> Exit {
     match error {
         Error::Name(_) | Error::Usage(_) | Error::NoRegistry => Exit::Usage,
@@ -200,7 +209,11 @@ fn exit(error: &Error) -> Exit {
             SinkError::NotFound(_) => Exit::NotFound,
             SinkError::Unsupported(_) | SinkError::Corrupt(_) | SinkError::Io { .. } => Exit::Failed,
         },
-        Error::Registry { error, .. } => of_kind(error.kind()),
+        Error::Registry { error, .. } => match &**error {
+            // A permission is lacking, if one of the provider's.
+            ClientError::Dialect { error, .. } if error.kind == ErrorKind::EgressDenied => Exit::Auth,
+            error => of_kind(error.kind()),
+        },
         Error::Pipeline(error) => of_kind(error.kind()),
     }
 }

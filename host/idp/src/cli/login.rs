@@ -4,7 +4,7 @@ use std::io::IsTerminal as _;
 
 use idp_oci::secret::Secret;
 
-use super::connect::Identity;
+use super::connect::{Identity, Reach};
 use super::error::{Exit, Report};
 use super::{Session, Stop};
 use crate::config::env;
@@ -23,15 +23,8 @@ pub struct LoginArgs {
     registry: Option<String>,
     #[command(flatten)]
     identity: Identity,
-    /// Allow plain HTTP and certificates that do not verify [env: IDPBUILDER_REGISTRY_INSECURE]
-    #[arg(long)]
-    insecure: bool,
-    /// Provider to use: a name, or the path of a component
-    #[arg(long, value_name = "NAME|PATH")]
-    provider: Option<String>,
-    /// Allow the provider something that its manifest asks for: egress=ORIGIN [METHOD,METHOD] [/PATH]
-    #[arg(long, value_name = "GRANT")]
-    grant: Vec<String>,
+    #[command(flatten)]
+    reach: Reach,
 }
 
 /// Forget the credentials of a registry
@@ -53,15 +46,7 @@ pub(super) fn login(args: LoginArgs, session: &Session) -> Result<(), Stop> {
             ask(&mut given, session)?;
         }
     }
-    let options = Options {
-        registry: args.registry.clone(),
-        given,
-        insecure: args.insecure,
-        provider: args.provider,
-        grants: args.grant,
-        operation: "login",
-        dry_run: false,
-    };
+    let options = Options { registry: args.registry.clone(), given, ..args.reach.options("login") };
     let doing = match &args.registry {
         Some(registry) => format!("log in to `{registry}`"),
         None => "log in".to_owned(),

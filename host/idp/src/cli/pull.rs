@@ -21,7 +21,8 @@ pub struct Args {
     /// What is pulled: registry/repository[:tag][@digest], or without the registry in the default one
     #[arg(value_name = "REF")]
     reference: String,
-    /// Where to; the Docker daemon unless given
+    /// oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-daemon:[NAME], or a directory for what was pushed from one; the Docker
+    /// daemon unless given
     dest: Option<String>,
     /// Only this platform of a multi-platform image: os/arch[/variant]
     #[arg(long, value_name = "PLATFORM", value_parser = platform)]

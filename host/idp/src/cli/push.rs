@@ -18,7 +18,8 @@ use crate::ops::{self};
   name of an image in the Docker daemon. Stdout holds one line, registry/repository@digest."
 )]
 pub struct Args {
-    /// What is pushed
+    /// An image of the Docker daemon (app:1.0), oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME], or a path: a
+    /// layout, an archive, or a directory that is pushed as it is
     source: String,
     /// Where to: a reference, or repository[:tag] in the default registry; the source's own name unless given
     dest: Option<String>,

@@ -47,7 +47,7 @@ pub const TIMEOUT: Variable =
 /// Attempts.
 pub const RETRY_COUNT: Variable = plain(
     "IDPBUILDER_OCI_RETRY_COUNT",
-    "How often a transient failure is tried again, at most 10; 10 unless set.",
+    "How often something that fails in a passing way is tried, from 0 (as 1) to 10; 10 unless set.",
 );
 /// Where development finds providers.
 pub const PROVIDER_DIR: Variable = plain(

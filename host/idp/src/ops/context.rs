@@ -30,6 +30,8 @@ pub struct Options {
     pub given: Given,
     /// `--insecure`.
     pub insecure: bool,
+    /// `--allow-private-redirects`.
+    pub allow_private_redirects: bool,
     /// `--provider`: a name, or the path of a component.
     pub provider: Option<String>,
     /// `--grant`.
@@ -123,10 +125,9 @@ impl Context {
         Ok(Duration::from_secs(self.env.number(env::TIMEOUT, 1, 86_400)?.unwrap_or(TIMEOUT_S)))
     }
 
-    /// How often transient failures are tried again.
+    /// How often something that fails in a passing way is tried.
     pub fn retry(&self) -> Result<RetryPolicy, Error> {
         let count = self.env.number(env::RETRY_COUNT, 0, ATTEMPTS)?.unwrap_or(ATTEMPTS);
-        // The first try is none again.
         let attempts = usize::try_from(count.clamp(1, ATTEMPTS)).unwrap_or(1);
         Ok(RetryPolicy { attempts, ..RetryPolicy::default() })
     }

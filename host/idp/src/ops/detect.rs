@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use idp_oci::name::Registry;
 use serde::Serialize;
 
-use super::{Context, Error, session};
+use super::choose::choose;
+use super::{Context, Error};
 
 /// What was found out.
 #[derive(Debug, Clone, Serialize)]
@@ -71,7 +72,7 @@ pub async fn why_reference(context: &Context, reference: &str) -> Result<Detecte
 }
 
 async fn why(context: &Context, registry: &Registry, fresh: bool) -> Result<Detected, Error> {
-    let chosen = session::choose(context, registry, fresh).await?;
+    let chosen = choose(context, registry, fresh).await?;
     let credential = context.credentials.find(registry, None).await?.map(|found| found.source);
     let selection = &chosen.selection;
     Ok(Detected {

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use idp_oci::name::{NameError, Registry, Repository};
 use serde::Serialize;
 
-use super::{Context, Error, session};
+use super::session::{self, Subject};
+use super::{Context, Error};
 
 /// One repository or tag.
 #[derive(Debug, Clone, Serialize)]
@@ -43,7 +44,8 @@ pub struct List {
 /// Lists the repositories of a registry (`host[:port]`, a URL, or the default), or the tags of a repository.
 pub async fn list(context: &Context, place: Option<&str>) -> Result<List, Error> {
     let (registry, repository) = place_of(context, place)?;
-    let session = session::open(context, &registry, repository.as_ref()).await?;
+    let subject = Subject { registry: &registry, repository: repository.as_ref(), tag: None };
+    let session = session::open(context, subject).await?;
     let mut entries = match &repository {
         Some(repository) => session.tags(repository).await?,
         None => session.repositories().await?,

@@ -2,7 +2,8 @@
 
 use serde::{Serialize, Serializer};
 
-use super::{Context, Error, session};
+use super::session::{self, Subject};
+use super::{Context, Error};
 use crate::config::credentials::Found;
 use crate::config::store::{self, Place};
 
@@ -58,7 +59,8 @@ pub async fn login(context: &Context) -> Result<Login, Error> {
     let Some(Found { credential, .. }) = context.credentials.explicit()? else {
         return Err(Error::Usage("no user name and password, and no token, is given".to_owned()));
     };
-    let session = session::open(context, &registry, None).await?;
+    let session =
+        session::open(context, Subject { registry: &registry, repository: None, tag: None }).await?;
     let account = session.verify().await?;
     let place = store::store(&registry, &credential, &context.env).await?;
     let account = account

@@ -4,6 +4,7 @@
 //! | module | does |
 //! |---|---|
 //! | [`context`] | what every operation is given: configuration, credentials, progress, cancellation |
+//! | [`choose`] | the provider of a registry |
 //! | [`session`] | a client for one registry, with its provider and credentials |
 //! | [`push`], [`pull`] | move images and artifacts |
 //! | [`login`] | verify and keep credentials; forget them |
@@ -13,6 +14,7 @@
 //! | [`transport`] | the providers' requests, over the pipeline's connections |
 //! | [`error`] | how all of these fail |
 
+pub mod choose;
 pub mod context;
 pub mod detect;
 pub mod error;

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Context, Error, session};
+use super::{Context, Error, choose};
 use crate::provider::{EnsureWhen, ProviderInfo};
 
 /// A provider, by its manifest.
@@ -82,10 +82,10 @@ impl From<&ProviderInfo> for Provider {
 
 /// All that take part in selection.
 pub fn list(context: &Context) -> Vec<Provider> {
-    session::catalogue(context).list().iter().map(Provider::from).collect()
+    choose::catalogue(context).list().iter().map(Provider::from).collect()
 }
 
 /// One, by name or path.
 pub fn show(context: &Context, name: &str) -> Result<Provider, Error> {
-    Ok(Provider::from(&session::show(context, name)?))
+    Ok(Provider::from(&choose::show(context, name)?))
 }

@@ -1,12 +1,13 @@
 //! Pull: a reference of a registry to a sink of the command line.
 
 use idp_oci::digest::Digest;
-use idp_oci::manifest::Platform;
+use idp_oci::manifest::{Arch, Os, Platform};
 use idp_oci::pipeline::{self, PullOptions};
 use idp_oci::sink;
 use serde::Serialize;
 
-use super::{Context, Error, session};
+use super::session::{self, Subject};
+use super::{Context, Error};
 
 /// Where an image goes that is given no place.
 const DAEMON: &str = "docker-daemon:";
@@ -56,11 +57,12 @@ pub async fn pull(context: &Context, request: Request) -> Result<Pulled, Error> 
     let destination = request.destination.unwrap_or_else(|| DAEMON.to_owned());
     let sink = sink::open(&destination, &base)?;
     let shown = sink.describe();
-    let session = session::open(context, &reference.registry, Some(&reference.repository)).await?;
-    let options = PullOptions { platform: request.platform, ..PullOptions::default() };
+    let session = session::open(context, Subject::from(&reference)).await?;
+    let platform = request.platform.or_else(|| sink.wants_one_platform().then(this_platform));
+    let options = PullOptions { platform, ..PullOptions::default() };
     let pulled = pipeline::pull(
         &session.client,
-        &reference.repository,
+        session.on_wire(&reference.repository),
         &reference.target(),
         sink,
         &options,
@@ -80,4 +82,28 @@ pub async fn pull(context: &Context, request: Request) -> Result<Pulled, Error> 
         bytes_received: pulled.bytes_received,
         provider: session.provider,
     })
+}
+
+/// What containers on this machine run as: Linux, on the processor that we run on.
+fn this_platform() -> Platform {
+    let mut platform = Platform::default();
+    platform.set_os(Os::Linux);
+    platform.set_architecture(match std::env::consts::ARCH {
+        "x86_64" => Arch::Amd64,
+        "aarch64" => Arch::ARM64,
+        other => Arch::from(other),
+    });
+    platform
+}
+
+#[cfg(test)]
+mod tests {
+    use super::this_platform;
+
+    #[test]
+    fn the_platform_of_this_machine_has_the_name_that_images_use() {
+        let platform = this_platform();
+        assert_eq!(platform.os().to_string(), "linux");
+        assert!(!["x86_64", "aarch64"].contains(&platform.architecture().to_string().as_str()));
+    }
 }

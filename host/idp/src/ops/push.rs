@@ -11,7 +11,8 @@ use idp_oci::pipeline::{self, PushOptions};
 use idp_oci::source::{self, Selection, Source};
 use serde::Serialize;
 
-use super::{Context, Error, session};
+use super::session::{self, Subject};
+use super::{Context, Error};
 
 /// What is pushed and where to.
 #[derive(Debug, Clone)]
@@ -68,13 +69,19 @@ pub async fn push(context: &Context, request: Request) -> Result<Pushed, Error> 
     if context.options.dry_run {
         return rehearse(source, &selection, &destination, name).await;
     }
-    let session = session::open(context, &destination.registry, Some(&destination.repository)).await?;
+    let session = session::open(context, Subject::from(&destination)).await?;
     let tags = tags(&destination);
     let options = PushOptions { selection, ..PushOptions::default() };
-    let pushed =
-        pipeline::push(&session.client, &destination.repository, &tags, source, &options, &context.cancel)
-            .await
-            .map_err(|error| session.pipeline_failed(error))?;
+    let pushed = pipeline::push(
+        &session.client,
+        session.on_wire(&destination.repository),
+        &tags,
+        source,
+        &options,
+        &context.cancel,
+    )
+    .await
+    .map_err(|error| session.pipeline_failed(error))?;
     check(&destination, &pushed.digest)?;
     let blobs_reused = pushed.blobs_mounted + pushed.blobs_existing;
     Ok(Pushed {

@@ -1,29 +1,29 @@
 //! A client for one registry: how it is reached, as whom, and through which provider.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use idp_oci::client::dialect::{
     Answer, AuthRequest, Dialect, DialectError, Ensured, ErrorKind, Explanation, Grant, Hints,
 };
-use idp_oci::client::http::{Http, HttpOptions};
 use idp_oci::client::standard::{Credential as Native, Standard};
-use idp_oci::client::{Client, ClientError, ClientOptions, Scheme, base_url, ping};
-use idp_oci::name::{Registry, Repository};
+use idp_oci::client::{Client, ClientError, ClientOptions, Event, Scheme, base_url};
+use idp_oci::name::{Reference, Registry, Repository, Tag};
 use idp_oci::pipeline::PipelineError;
 
+use super::choose::{Chosen, choose};
 use super::list::Entry;
-use super::transport::Pipeline;
 use super::{Context, Error};
 use crate::config::credentials::{Credential, CredentialError, Found, REGISTRY_SLOT};
-use crate::provider::{
-    CallContext, CredentialSet, ProviderDialect, ProviderError, Providers, ProvidersConfig, SelectRequest,
-    Selection, UserGrant,
-};
+use crate::config::registries::Address;
+use crate::provider::{CallContext, CredentialSet, ProviderDialect, Selection, Source};
 
 /// The most entries of a list that a provider is asked for.
 const LONGEST_LIST: usize = 100_000;
+
+/// `--provider none`: what the specification says, done by the host itself. The way out when a provider fails, and the measure
+/// of what a provider costs.
+const NO_PROVIDER: &str = "none";
 
 /// One registry, ready to be spoken to.
 #[derive(Debug)]
@@ -32,144 +32,202 @@ pub struct Session {
     pub client: Client,
     /// The provider's name and version.
     pub provider: String,
-    dialect: Arc<ProviderDialect>,
+    /// As it goes on the wire, when the session is for one.
+    repository: Option<Repository>,
+    /// Absent with `--provider none`.
+    dialect: Option<Arc<ProviderDialect>>,
     credential: Option<Found>,
     registry: Registry,
 }
 
-/// A registry with the provider that was chosen for it. Nothing has been compiled or run for it, unless it took `identify` to tell.
-#[derive(Debug)]
-pub struct Chosen {
-    /// Which registry.
-    pub registry: Registry,
-    /// How it is spoken to.
-    pub scheme: Scheme,
-    /// The provider, why, and what it may.
-    pub selection: Selection,
-    providers: Providers,
-    http: Http,
+/// What a session is for.
+#[derive(Debug, Clone, Copy)]
+pub struct Subject<'a> {
+    /// Which registry, as it was written.
+    pub registry: &'a Registry,
+    /// Which of its repositories, where that is known: credentials and names may depend on it.
+    pub repository: Option<&'a Repository>,
+    /// Which tag; for the provider to say what it thinks of it.
+    pub tag: Option<&'a Tag>,
 }
 
-/// Chooses the provider of a registry. `fresh` asks the registry even when it was asked before.
-pub async fn choose(context: &Context, registry: &Registry, fresh: bool) -> Result<Chosen, Error> {
-    let http = http(context, registry)?;
-    let scheme = Scheme::of(registry, context.insecure(registry)?).await;
-    let providers = providers(context, http.options());
-    let config = context.registries.get(registry);
-    let mut grants = Vec::new();
-    for text in context.options.grants.iter().chain(config.iter().flat_map(|config| &config.grants)) {
-        grants.push(text.parse::<UserGrant>().map_err(|error| Error::Usage(error.to_string()))?);
-    }
-    let configured = config.and_then(|config| config.provider.as_ref());
-    let request = SelectRequest {
-        flag: context.options.provider.clone(),
-        configured: configured.map(|name| located(context, name)),
-        grants,
-        settings: config.map(|config| config.settings.clone()).unwrap_or_default(),
-        fresh,
-        ..SelectRequest::new(registry.clone(), scheme.as_str())
-    };
-    let ask = async {
-        let answer = ping(&http, registry, scheme).await.ok()?;
-        Some(Answer {
-            method: "GET".to_owned(),
-            url: format!("{}://{registry}/v2/", scheme.as_str()),
-            status: answer.status.as_u16(),
-            headers: answer
-                .headers
-                .iter()
-                .filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_owned())))
-                .collect(),
-            body: String::from_utf8_lossy(&answer.body).into_owned(),
-        })
-    };
-    let selection = providers.select(&request, ask).await?;
-    for evidence in &selection.evidence {
-        tracing::debug!(target: "idp::provider", provider = selection.provider.manifest.label(), "{evidence}");
-    }
-    Ok(Chosen { registry: registry.clone(), scheme, selection, providers, http })
-}
-
-/// All providers, with the pipeline's connections under them.
-pub fn providers(context: &Context, options: &HttpOptions) -> Providers {
-    // Without a home there is nothing to keep, and a directory that cannot be made is the same as one that is lost.
-    let nowhere = || PathBuf::from("/nonexistent");
-    let config = ProvidersConfig {
-        cache_dir: context.paths.cache().map_or_else(nowhere, |cache| cache.join("compiled")),
-        state_dir: context.paths.providers().unwrap_or_else(nowhere),
-        components: components(context),
-        transport: Arc::new(Pipeline::new(options)),
-        ..ProvidersConfig::below(&nowhere())
-    };
-    Providers::new(config)
-}
-
-/// The components that `registries.yaml` names.
-fn components(context: &Context) -> Vec<PathBuf> {
-    let mut paths: Vec<PathBuf> = context
-        .registries
-        .registries
-        .values()
-        .filter_map(|config| config.provider.as_deref())
-        .filter(|name| is_path(name))
-        .map(|name| context.registries.resolve(Path::new(name)))
-        .collect();
-    paths.dedup();
-    paths
-}
-
-fn is_path(name: &str) -> bool {
-    name.contains('/') || Path::new(name).extension().is_some_and(|extension| extension == "wasm")
-}
-
-fn located(context: &Context, name: &str) -> String {
-    if is_path(name) {
-        context.registries.resolve(Path::new(name)).display().to_string()
-    } else {
-        name.to_owned()
+impl<'a> From<&'a Reference> for Subject<'a> {
+    fn from(reference: &'a Reference) -> Self {
+        Self {
+            registry: &reference.registry,
+            repository: Some(&reference.repository),
+            tag: reference.tag.as_ref(),
+        }
     }
 }
 
-/// Opens a session with a registry, for one of its repositories where that is known (credentials may depend on it).
-pub async fn open(
-    context: &Context,
-    registry: &Registry,
-    repository: Option<&Repository>,
-) -> Result<Session, Error> {
+/// Opens a session.
+pub async fn open(context: &Context, subject: Subject<'_>) -> Result<Session, Error> {
+    let Subject { registry, repository, .. } = subject;
     // Before anything is sent: what is found is blanked in all output from here on.
-    let (credential, broken) = match context.credentials.find(registry, repository).await {
+    let (mut credential, broken) = match context.credentials.find(registry, repository).await {
         Ok(found) => (found, None),
         // Docker's files speak about all registries. One that is broken matters when this one wants to know who we are.
         Err(CredentialError::Docker(error)) => (None, Some(chain(&error))),
         Err(error) => return Err(error.into()),
     };
-    let Chosen { scheme, selection, providers, http, .. } = choose(context, registry, false).await?;
-    let failed = |error: ClientError| failure(registry, credential.as_ref(), error);
-    let mut call = CallContext {
-        dry_run: context.options.dry_run,
-        ..CallContext::new(registry.clone(), scheme.as_str(), context.options.operation)
-    };
-    if let Some(config) = context.registries.get(registry) {
-        call.settings.clone_from(&config.settings);
+    if context.options.provider.as_deref() == Some(NO_PROVIDER) {
+        return without_provider(context, subject, credential, broken).await;
     }
-    call.credentials = slots(context, &selection, registry, credential.as_ref()).await?;
+    let chosen = choose(context, registry, false).await?;
+    let mut dialect = load(context, &chosen, registry, credential.as_ref()).await?;
+    let wire = on_the_wire(context, &chosen, &dialect, subject).await?;
+    if credential.is_none() && broken.is_none() {
+        credential = by_keys(context, &wire.credential_keys, repository).await?;
+        if credential.is_some() && wire.registry == *registry {
+            dialect = load(context, &chosen, registry, credential.as_ref()).await?;
+        }
+    }
+    if wire.registry != *registry {
+        dialect = load(context, &chosen, &wire.registry, credential.as_ref()).await?;
+    }
+    let failed = |error: ClientError| failure(registry, credential.as_ref(), error);
+    let base = base_url(&wire.registry, chosen.scheme).map_err(failed)?;
+    let standard = Standard::new(base, native(credential.as_ref()), chosen.http.clone());
+    let provider = Arc::new(dialect.with_fallback(Arc::new(standard)));
+    let dialect = or_say_why(provider.clone(), broken);
+    let client = Client::new(wire.registry, chosen.scheme, chosen.http, dialect, client_options(context)?)
+        .map_err(failed)?;
+    let label = chosen.selection.provider.manifest.label();
+    let registry = registry.clone();
+    Ok(Session {
+        client,
+        provider: label,
+        repository: wire.repository,
+        dialect: Some(provider),
+        credential,
+        registry,
+    })
+}
+
+/// A session that asks no provider anything.
+async fn without_provider(
+    context: &Context,
+    subject: Subject<'_>,
+    credential: Option<Found>,
+    broken: Option<String>,
+) -> Result<Session, Error> {
+    let registry = subject.registry;
+    let failed = |error: ClientError| failure(registry, credential.as_ref(), error);
+    let http = super::choose::http(context, registry)?;
+    let scheme = Scheme::of(registry, context.insecure(registry)?).await;
     let base = base_url(registry, scheme).map_err(failed)?;
     let standard = Standard::new(base, native(credential.as_ref()), http.clone());
-    let label = selection.provider.manifest.label();
-    let provider =
-        providers.load(&selection, call).await.map_err(|error| Error::Dialect(error.to_string()))?;
-    let provider = Arc::new(provider.with_fallback(Arc::new(standard)));
-    let mut dialect: Arc<dyn Dialect> = provider.clone();
-    if let Some(reason) = broken {
-        dialect = Arc::new(WithoutCredential { inner: dialect, reason });
-    }
-    let options = ClientOptions {
+    let dialect = or_say_why(Arc::new(standard), broken);
+    let client =
+        Client::new(registry.clone(), scheme, http, dialect, client_options(context)?).map_err(failed)?;
+    Ok(Session {
+        client,
+        provider: NO_PROVIDER.to_owned(),
+        repository: subject.repository.cloned(),
+        dialect: None,
+        credential,
+        registry: registry.clone(),
+    })
+}
+
+fn client_options(context: &Context) -> Result<ClientOptions, Error> {
+    Ok(ClientOptions {
         retry: context.retry()?,
         operation: context.options.operation.to_owned(),
         progress: Arc::clone(&context.progress),
+    })
+}
+
+/// The dialect; where the credential could not be read, one that says so as soon as it matters.
+fn or_say_why(dialect: Arc<dyn Dialect>, broken: Option<String>) -> Arc<dyn Dialect> {
+    match broken {
+        Some(reason) => Arc::new(WithoutCredential { inner: dialect, reason }),
+        None => dialect,
+    }
+}
+
+/// The chosen provider, ready to be asked about one registry.
+async fn load(
+    context: &Context,
+    chosen: &Chosen,
+    registry: &Registry,
+    credential: Option<&Found>,
+) -> Result<ProviderDialect, Error> {
+    let mut call = CallContext {
+        dry_run: context.options.dry_run,
+        ..CallContext::new(registry.clone(), chosen.scheme.as_str(), context.options.operation)
     };
-    let client = Client::new(registry.clone(), scheme, http, dialect, options).map_err(failed)?;
-    Ok(Session { client, provider: label, dialect: provider, credential, registry: registry.clone() })
+    if let Some(config) = context.registries.get(&chosen.registry) {
+        call.settings.clone_from(&config.settings);
+    }
+    call.credentials = slots(context, &chosen.selection, &chosen.registry, credential).await?;
+    let loaded = chosen.providers.load(&chosen.selection, call).await;
+    loaded.map_err(|error| Error::Dialect(error.to_string()))
+}
+
+/// Names as the provider wants them on the wire.
+struct Wire {
+    registry: Registry,
+    repository: Option<Repository>,
+    credential_keys: Vec<String>,
+}
+
+/// Asks the provider for the names on the wire. One that has no opinion, or that failed to have one, leaves them as written.
+async fn on_the_wire(
+    context: &Context,
+    chosen: &Chosen,
+    dialect: &ProviderDialect,
+    subject: Subject<'_>,
+) -> Result<Wire, Error> {
+    let as_written = Wire {
+        registry: subject.registry.clone(),
+        repository: subject.repository.cloned(),
+        credential_keys: Vec::new(),
+    };
+    let Some(repository) = subject.repository else { return Ok(as_written) };
+    let name = match dialect.normalize(repository.as_str(), subject.tag.map(Tag::as_str)).await {
+        Ok(name) => name,
+        Err(error) if error.kind == ErrorKind::Unsupported => return Ok(as_written),
+        Err(error) if error.kind == ErrorKind::ProviderFailed => {
+            tracing::warn!(target: "idp::provider", "names are used as written: {error}");
+            return Ok(as_written);
+        }
+        Err(error) => {
+            let what = format!("{}/{repository}", subject.registry);
+            return Err(failure(subject.registry, None, ClientError::Dialect { what, error }));
+        }
+    };
+    for text in name.warnings {
+        context.progress.event(Event::Warning { text });
+    }
+    let label = chosen.selection.provider.manifest.label();
+    let refused = |problem: String| Error::Dialect(format!("provider {label}: {problem}"));
+    let registry: Registry = name.host.parse().map_err(|error| refused(format!("naming: {error}")))?;
+    // Whoever says where to connect says where credentials go.
+    if registry != *subject.registry && !matches!(chosen.selection.provider.source, Source::BuiltIn(_)) {
+        return Err(refused(format!(
+            "it sends {} to {registry}, which only a built-in provider may; write {registry} if that is meant",
+            subject.registry
+        )));
+    }
+    let repository = name.repository.parse().map_err(|error| refused(format!("naming: {error}")))?;
+    Ok(Wire { registry, repository: Some(repository), credential_keys: name.credential_keys })
+}
+
+/// The first credential under one of a provider's keys for credential files. A key that names no host finds nothing.
+async fn by_keys(
+    context: &Context,
+    keys: &[String],
+    repository: Option<&Repository>,
+) -> Result<Option<Found>, Error> {
+    for key in keys {
+        let Ok(address) = key.parse::<Address>() else { continue };
+        if let Some(found) = context.credentials.find(&address.registry, repository).await? {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
 }
 
 /// The credentials of all slots that the provider declares.
@@ -211,11 +269,15 @@ fn set(found: &Found) -> CredentialSet {
 impl Session {
     /// Who the registry takes us for, by the provider or by being let in; `None` when it only says that it lets us in.
     pub async fn verify(&self) -> Result<Option<String>, Error> {
-        match self.dialect.verify().await {
+        let answer = match &self.dialect {
+            Some(dialect) => dialect.verify().await,
+            None => Err(nobody_to_ask()),
+        };
+        match answer {
             Ok(facts) => {
                 if let Some(warning) = facts.get("warning") {
                     let text = warning.clone();
-                    self.client.progress().event(idp_oci::client::Event::Warning { text });
+                    self.client.progress().event(Event::Warning { text });
                 }
                 Ok(facts.get("account").cloned())
             }
@@ -232,7 +294,11 @@ impl Session {
 
     /// The repositories of the registry: by the provider, else by `_catalog`.
     pub async fn repositories(&self) -> Result<Vec<Entry>, Error> {
-        match self.dialect.repositories(&[], LONGEST_LIST).await {
+        let answer = match &self.dialect {
+            Some(dialect) => dialect.repositories(&[], LONGEST_LIST).await,
+            None => Err(nobody_to_ask()),
+        };
+        match answer {
             Ok(entries) => Ok(entries.into_iter().map(entry).collect()),
             Err(error) if error.kind == ErrorKind::Unsupported => {
                 let names = self.client.catalog().await.map_err(|error| self.failed(error))?;
@@ -247,7 +313,12 @@ impl Session {
 
     /// The tags of a repository: by the provider, else by `tags/list`.
     pub async fn tags(&self, repository: &Repository) -> Result<Vec<Entry>, Error> {
-        match self.dialect.tags(repository, &[], LONGEST_LIST).await {
+        let repository = self.on_wire(repository);
+        let answer = match &self.dialect {
+            Some(dialect) => dialect.tags(repository, &[], LONGEST_LIST).await,
+            None => Err(nobody_to_ask()),
+        };
+        match answer {
             Ok(entries) => Ok(entries.into_iter().map(entry).collect()),
             Err(error) if error.kind == ErrorKind::Unsupported => {
                 let names = self.client.tags(repository).await.map_err(|error| self.failed(error))?;
@@ -258,6 +329,11 @@ impl Session {
                 Err(self.failed(ClientError::Dialect { what, error }))
             }
         }
+    }
+
+    /// The repository as it goes on the wire.
+    pub fn on_wire<'a>(&'a self, written: &'a Repository) -> &'a Repository {
+        self.repository.as_ref().unwrap_or(written)
     }
 
     /// A pipeline's error with what people need to know about this session.
@@ -274,6 +350,11 @@ impl Session {
     }
 }
 
+/// What a provider would answer that does not know: do the generic thing.
+fn nobody_to_ask() -> DialectError {
+    DialectError::new(ErrorKind::Unsupported, "no provider is asked")
+}
+
 fn entry(entry: crate::provider::Entry) -> Entry {
     Entry { name: entry.name, digest: entry.digest, details: entry.extra }
 }
@@ -281,22 +362,6 @@ fn entry(entry: crate::provider::Entry) -> Entry {
 fn failure(registry: &Registry, credential: Option<&Found>, error: ClientError) -> Error {
     let credential = credential.map(|found| found.source.clone());
     Error::Registry { registry: registry.to_string(), credential, error: Box::new(error) }
-}
-
-/// Connections to a registry, as flags, environment and `registries.yaml` want them.
-fn http(context: &Context, registry: &Registry) -> Result<Http, Error> {
-    let mut options = HttpOptions {
-        insecure: context.insecure(registry)?,
-        idle_timeout: context.timeout()?,
-        ..HttpOptions::default()
-    };
-    if let Some(file) = context.registries.get(registry).and_then(|config| config.ca_file.as_ref()) {
-        let file = context.registries.resolve(file);
-        let pem = fs_err::read(&file)
-            .map_err(|error| Error::Io { what: format!("reading the certificates of {registry}"), error })?;
-        options.extra_roots.push(pem);
-    }
-    Ok(Http::new(options))
 }
 
 fn native(found: Option<&Found>) -> Native {
@@ -354,14 +419,4 @@ impl Dialect for WithoutCredential {
     ) -> Result<Option<Ensured>, DialectError> {
         self.inner.ensure(repository, after).await
     }
-}
-
-/// What a provider is, for `idp provider list|show`.
-pub fn catalogue(context: &Context) -> Providers {
-    providers(context, &HttpOptions::default())
-}
-
-/// A provider by name or path.
-pub fn show(context: &Context, name: &str) -> Result<crate::provider::ProviderInfo, ProviderError> {
-    catalogue(context).show(name)
 }
