@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
+use idp_test_support::faults::digest_of;
 use idp_test_support::images::TestImage;
 use idp_test_support::sandbox::Sandbox;
 use serde_json::Value;
 
 /// The kinds of images, by a name that serves as a repository's too.
-pub fn kinds() -> Vec<(&'static str, TestImage)> {
+pub(crate) fn kinds() -> Vec<(&'static str, TestImage)> {
     vec![
         ("one-layer", TestImage::one_layer()),
         ("sixty-layers", TestImage::layers(60)),
@@ -25,26 +26,26 @@ pub fn kinds() -> Vec<(&'static str, TestImage)> {
 }
 
 /// Writes the image as `work/DIR`; what to call it on the command line.
-pub fn layout(sandbox: &Sandbox, image: &TestImage, dir: &str) -> String {
+pub(crate) fn layout(sandbox: &Sandbox, image: &TestImage, dir: &str) -> String {
     image.write_layout(&sandbox.path(&format!("work/{dir}")), Some("1")).expect("written");
     format!("oci:{dir}:1")
 }
 
 /// `index.json` of a layout.
-pub fn index(layout: &Path) -> Value {
+pub(crate) fn index(layout: &Path) -> Value {
     let text = fs::read(layout.join("index.json")).expect("an index");
     serde_json::from_slice(&text).expect("JSON")
 }
 
 /// The digests of the layout's entries.
-pub fn roots(layout: &Path) -> Vec<String> {
+pub(crate) fn roots(layout: &Path) -> Vec<String> {
     let index = index(layout);
     let entries = index["manifests"].as_array().expect("entries");
     entries.iter().map(|entry| entry["digest"].as_str().expect("a digest").to_owned()).collect()
 }
 
 /// Every blob and manifest of a layout, by its digest.
-pub fn blobs(layout: &Path) -> BTreeMap<String, Vec<u8>> {
+pub(crate) fn blobs(layout: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut blobs = BTreeMap::new();
     for entry in fs::read_dir(layout.join("blobs/sha256")).expect("blobs") {
         let entry = entry.expect("an entry");
@@ -56,7 +57,7 @@ pub fn blobs(layout: &Path) -> BTreeMap<String, Vec<u8>> {
 
 /// The layout holds this image and nothing else, byte for byte.
 #[track_caller]
-pub fn assert_holds(layout: &Path, image: &TestImage) {
+pub(crate) fn assert_holds(layout: &Path, image: &TestImage) {
     assert_eq!(roots(layout), [image.digest()], "{}", layout.display());
     let blobs = blobs(layout);
     let (found, expected): (BTreeSet<_>, BTreeSet<_>) =
@@ -64,5 +65,13 @@ pub fn assert_holds(layout: &Path, image: &TestImage) {
     assert_eq!(found, expected, "{}", layout.display());
     for (digest, content) in &image.contents {
         assert!(content.bytes().expect("in memory") == blobs[digest], "{digest} has other bytes");
+    }
+}
+
+/// Everything among the blobs has the digest it is called by; nothing unfinished lies there.
+#[track_caller]
+pub(crate) fn assert_whole(layout: &Path) {
+    for (digest, bytes) in blobs(layout) {
+        assert_eq!(digest, digest_of(&bytes), "in {}", layout.display());
     }
 }

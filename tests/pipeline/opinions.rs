@@ -25,7 +25,7 @@ async fn skopeo() {
     let made = TestImage::index().expect("an image");
     let source = image::layout(&sandbox, &made, "in");
     let ours = registry.reference("ours:1");
-    sandbox.idp(["push", &source, &ours]).exits(0);
+    let _ = sandbox.idp(["push", &source, &ours]).exits(0);
     let work = sandbox.path("work");
     let inspected = run(&skopeo, &work, &["inspect", "--tls-verify=false", &format!("docker://{ours}")]);
     let inspected: serde_json::Value = serde_json::from_str(&inspected).expect("JSON");
@@ -55,7 +55,7 @@ async fn crane() {
     let made = TestImage::layers(5).expect("an image");
     let source = image::layout(&sandbox, &made, "in");
     let ours = registry.reference("ours:1");
-    sandbox.idp(["push", &source, &ours]).exits(0);
+    let _ = sandbox.idp(["push", &source, &ours]).exits(0);
     let work = sandbox.path("work");
     assert_eq!(run(&crane, &work, &["digest", "--insecure", &ours]).trim(), made.digest());
     let manifest = made.contents[made.digest()].bytes().expect("in memory");
@@ -77,7 +77,7 @@ async fn oras() {
     sandbox.write("work/app/deploy.yaml", "kind: Deployment\n");
     sandbox.write("work/app/sub/service.yaml", "kind: Service\n");
     let ours = registry.reference("ours:1");
-    sandbox.idp(["push", "./app", &ours]).exits(0);
+    let _ = sandbox.idp(["push", "./app", &ours]).exits(0);
     let work = sandbox.path("work");
     let read = |path: &str| std::fs::read_to_string(work.join(path)).unwrap_or_default();
     run(&oras, &work, &["pull", "--plain-http", "-o", "pulled", &ours]);
@@ -88,7 +88,7 @@ async fn oras() {
     }
     let theirs = registry.reference("theirs:1");
     run(&oras, &work.join("app"), &["push", "--plain-http", &theirs, "deploy.yaml", "sub"]);
-    sandbox.idp(["pull", &theirs, "./out"]).exits(0);
+    let _ = sandbox.idp(["pull", &theirs, "./out"]).exits(0);
     for (file, text) in files {
         assert_eq!(read(&format!("out/{file}")), text, "{file}");
     }

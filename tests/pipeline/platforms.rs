@@ -19,7 +19,7 @@ async fn one_of_three() {
     assert_eq!(digest(&rehearsed), made.digest());
     assert!(registry.requests().await.expect("an access log").is_empty(), "a rehearsal asks nothing");
 
-    sandbox.idp(["push", &source, &reference]).exits(0);
+    let _ = sandbox.idp(["push", &source, &reference]).exits(0);
     let pulled = sandbox.idp(["pull", "--platform", "linux/arm64", &reference, "oci:arm:1"]).exits(0);
     assert_eq!(digest(&pulled), arm64);
     let found = image::blobs(&sandbox.path("work/arm"));

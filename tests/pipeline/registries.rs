@@ -11,41 +11,41 @@ const USER: &str = "someone";
 const PASSWORD: &str = "a password";
 
 /// A running registry.
-pub struct Registry {
+pub(crate) struct Registry {
     /// `127.0.0.1:PORT`.
-    pub address: String,
+    pub(crate) address: String,
     /// Where repositories may be made, with a slash behind it.
-    pub namespace: &'static str,
+    pub(crate) namespace: &'static str,
     /// User and password.
-    pub login: Option<(String, String)>,
+    pub(crate) login: Option<(String, String)>,
     /// The provider that it is to get.
-    pub provider: &'static str,
+    pub(crate) provider: &'static str,
     running: Running,
 }
 
 enum Running {
     Peer(Server),
     Gitea(Box<Gitea>),
-    Own(Serving),
+    Own { _serving: Serving },
 }
 
 impl Registry {
     /// A reference in it.
-    pub fn reference(&self, repository: &str) -> String {
+    pub(crate) fn reference(&self, repository: &str) -> String {
         format!("{}/{}{repository}", self.address, self.namespace)
     }
 
     /// What was asked of it so far, where it keeps a log.
-    pub async fn requests(&self) -> Option<Vec<Access>> {
+    pub(crate) async fn requests(&self) -> Option<Vec<Access>> {
         match &self.running {
             Running::Peer(server) => server.requests().await,
             Running::Gitea(gitea) => gitea.requests().await,
-            Running::Own(_) => None,
+            Running::Own { .. } => None,
         }
     }
 
     /// The sandbox knows the credentials, as Docker keeps them.
-    pub fn log_in(&self, sandbox: &Sandbox) {
+    pub(crate) fn log_in(&self, sandbox: &Sandbox) {
         if let Some((user, password)) = &self.login {
             log_in(sandbox, &self.address, user, password);
         }
@@ -53,7 +53,7 @@ impl Registry {
 }
 
 /// Writes `~/.docker/config.json`.
-pub fn log_in(sandbox: &Sandbox, registry: &str, user: &str, password: &str) {
+pub(crate) fn log_in(sandbox: &Sandbox, registry: &str, user: &str, password: &str) {
     let auth = STANDARD.encode(format!("{user}:{password}"));
     let config = serde_json::json!({"auths": {registry: {"auth": auth}}});
     sandbox.write_private("home/.docker/config.json", &config.to_string());
@@ -78,45 +78,45 @@ fn options(login: Option<&(String, String)>) -> Options {
 }
 
 /// CNCF distribution 2.8, as Debian ships it.
-pub async fn distribution_2(login: bool) -> Option<Registry> {
+pub(crate) async fn distribution_2(login: bool) -> Option<Registry> {
     let login = login.then(who);
     peer(Distribution::v2(options(login.as_ref())).await, "docker-registry", login)
 }
 
 /// CNCF distribution 3.
-pub async fn distribution_3(login: bool) -> Option<Registry> {
+pub(crate) async fn distribution_3(login: bool) -> Option<Registry> {
     let login = login.then(who);
     peer(Distribution::v3(options(login.as_ref())).await, "distribution", login)
 }
 
 /// olareg without authentication.
-pub async fn olareg_open() -> Option<Registry> {
+pub(crate) async fn olareg_open() -> Option<Registry> {
     peer(Olareg::start(Login::Open).await, "olareg", None)
 }
 
 /// olareg with Basic.
-pub async fn olareg_basic() -> Option<Registry> {
+pub(crate) async fn olareg_basic() -> Option<Registry> {
     peer(Olareg::start(Login::Basic(USER.into(), PASSWORD.into())).await, "olareg", Some(who()))
 }
 
 /// olareg with tokens.
-pub async fn olareg_token() -> Option<Registry> {
+pub(crate) async fn olareg_token() -> Option<Registry> {
     peer(Olareg::start(Login::Token(USER.into(), PASSWORD.into())).await, "olareg", Some(who()))
 }
 
 /// The registry inside crane.
-pub async fn crane() -> Option<Registry> {
+pub(crate) async fn crane() -> Option<Registry> {
     peer(CraneRegistry::start().await, "crane", None)
 }
 
 /// zot.
-pub async fn zot(login: bool) -> Option<Registry> {
+pub(crate) async fn zot(login: bool) -> Option<Registry> {
     let login = login.then(who);
     peer(Zot::start(login.clone()).await, "zot", login)
 }
 
 /// Gitea, as its administrator with a password.
-pub async fn gitea() -> Option<Registry> {
+pub(crate) async fn gitea() -> Option<Registry> {
     let gitea = peers::require(Gitea::start().await, "gitea")?;
     let (user, password) = gitea.admin();
     Some(Registry {
@@ -129,7 +129,7 @@ pub async fn gitea() -> Option<Registry> {
 }
 
 /// `idp registry serve`, on the filesystem or in memory, open or with a htpasswd file.
-pub fn own(sandbox: &Sandbox, memory: bool, login: bool) -> Registry {
+pub(crate) fn own(sandbox: &Sandbox, memory: bool, login: bool) -> Registry {
     let mut arguments = if memory { vec!["--memory"] } else { vec!["--root", "registry"] };
     let login = login.then(who);
     if let Some((user, password)) = &login {
@@ -143,6 +143,6 @@ pub fn own(sandbox: &Sandbox, memory: bool, login: bool) -> Registry {
         namespace: "team/",
         login,
         provider: "generic",
-        running: Running::Own(serving),
+        running: Running::Own { _serving: serving },
     }
 }
