@@ -77,7 +77,7 @@ fn world(echo: Echo, password: &str, token: &str) -> World {
     let world = world.rule(on("HEAD", "/blobs/", asks("")));
     match echo {
         Echo::Location => {
-            let target = format!("http://user:{token}@[broken/{basic}");
+            let target = format!("ftp://user:{token}@elsewhere.example/{token}/{basic}");
             world.rule(on("POST", "/uploads/", Fault::Reply(error(202).header("location", &target))).always())
         }
         Echo::Redirect => {

@@ -261,6 +261,10 @@ impl Client {
                 Err(HttpError::Source(problem)) => {
                     return Err(ClientError::Source { what: call.what.clone(), problem });
                 }
+                Err(HttpError::Redirect(text)) => {
+                    outages.reached(&here);
+                    return Err(failed(attempts, HttpError::Redirect(self.shared.session.scrub(&text))));
+                }
                 Err(error) => {
                     outages.reached(&here);
                     return Err(failed(attempts, error));
