@@ -127,7 +127,7 @@ fn a_captive_portal_is_no_registry() {
         Reply::status(200).header("content-type", "text/html").body("<!doctype html><title>Welcome</title>");
     let world = World::script(vec![on("*", "/", Fault::Reply(page)).always()]);
     for output in [world.push(&image(), &[]).exits(1), world.pull("oci:out").exits(1)] {
-        assert!(output.stderr.contains("instead of the registry"), "{output}");
+        assert!(output.stderr.contains("web page"), "{output}");
         assert!(!output.stderr.contains("<title>"), "{output}");
     }
 }

@@ -46,35 +46,38 @@ fn echoes() -> impl Strategy<Value = Echo> {
 
 fn world(echo: Echo, password: &str, token: &str) -> World {
     let basic = STANDARD.encode(format!("user:{password}"));
-    let all = format!("{password} {basic} {token}");
-    let document = serde_json::json!({"errors": [{"code": "UNKNOWN", "message": all, "detail": {"authorization": all}}]});
-    let error = |status| {
+    // Before it gave a token, nobody has one to hand back.
+    let error_with = |status, token: &str| {
+        let all = format!("{password} {basic} {token}");
+        let entry = serde_json::json!({"code": "UNKNOWN", "message": all, "detail": {"authorization": all}});
         Reply::status(status)
             .header("content-type", "application/json")
             .header("x-echo", &format!("Basic {basic} Bearer {token}"))
             .header("warning", &format!("299 - \"sent: {basic} {token}\""))
-            .body(document.to_string())
+            .body(serde_json::json!({"errors": [entry]}).to_string())
     };
+    let error = |status| error_with(status, token);
     let world = World::new(Registry::with_auth(Auth::Open)).tries(1).password(password);
     // The registry wants a token first, whatever comes then.
     let realm = format!("http://{}/token", world.server.address());
     let challenge =
         format!("Bearer realm=\"{realm}\",service=\"{basic}\",scope=\"repository:app:pull,push\"");
-    let asks = || Fault::Reply(error(401).header("www-authenticate", &challenge));
+    let asks = |token| Fault::Reply(error_with(401, token).header("www-authenticate", &challenge));
     let grants = serde_json::json!({"token": token, "expires_in": 300}).to_string();
     let token_reply = match echo {
-        Echo::TokenRefused => error(401),
-        Echo::TokenMissing => error(200),
+        Echo::TokenRefused => error_with(401, ""),
+        Echo::TokenMissing => error_with(200, ""),
         _ => Reply::status(200).body(grants),
     };
     let world = world.rule(on("*", "/token", Fault::Reply(token_reply)).always());
     if echo == Echo::TokenRejected {
-        return world.rule(on("*", "/v2/", asks()).always());
+        // The first answer of all, and the one to the first real request, come before the token.
+        return world.rule(on("*", "/v2/", asks("")).times(2)).rule(on("*", "/v2/", asks(token)).always());
     }
-    let world = world.rule(on("HEAD", "/blobs/", asks()));
+    let world = world.rule(on("HEAD", "/blobs/", asks("")));
     match echo {
         Echo::Location => {
-            let target = format!("http://user:{token}@[broken/{basic}");
+            let target = format!("ftp://user:{token}@elsewhere.example/{token}/{basic}");
             world.rule(on("POST", "/uploads/", Fault::Reply(error(202).header("location", &target))).always())
         }
         Echo::Redirect => {

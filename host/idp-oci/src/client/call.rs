@@ -147,7 +147,14 @@ impl Client {
         if let Some(error) = session.refused(&call.scopes) {
             return Err(error);
         }
-        let dialect = |error: DialectError| ClientError::Dialect { what: call.what.clone(), error };
+        // What stays is asked once, and not once a worker.
+        let dialect = |error: DialectError| {
+            let error = ClientError::Dialect { what: call.what.clone(), error };
+            if !is_passing(&error) {
+                session.refuse(&call.scopes, &error);
+            }
+            error
+        };
         let mut pass = session.cached(&call.scopes);
         // How many grants were made for this request.
         let mut fresh = 0;
@@ -254,6 +261,10 @@ impl Client {
                 Err(HttpError::Source(problem)) => {
                     return Err(ClientError::Source { what: call.what.clone(), problem });
                 }
+                Err(HttpError::Redirect(text)) => {
+                    outages.reached(&here);
+                    return Err(failed(attempts, HttpError::Redirect(self.shared.session.scrub(&text))));
+                }
                 Err(error) => {
                     outages.reached(&here);
                     return Err(failed(attempts, error));
@@ -283,7 +294,7 @@ impl Client {
                 .collect();
             let mut warned = self.shared.warned.lock().unwrap_or_else(PoisonError::into_inner);
             if warned.len() < 100 && warned.insert(text.clone()) {
-                let text = format!("{} says: {text}", self.registry());
+                let text = format!("{} says: {}", self.registry(), self.shared.session.scrub(&text));
                 self.progress().event(Event::Warning { text });
             }
         }

@@ -326,7 +326,8 @@ impl Http {
             let sent = redact::headers(&sent);
             match &result {
                 Ok(response) => {
-                    let (status, got) = (response.status.as_u16(), redact::headers(&response.headers));
+                    let status = response.status.as_u16();
+                    let got = without(redact::headers(&response.headers), &request.credentials);
                     tracing::debug!(target: "idp::http", %method, url, status, elapsed_ms = elapsed, sent, got);
                 }
                 Err(error) => {
@@ -517,6 +518,14 @@ fn tls_cause(error: &reqwest::Error) -> Option<String> {
         }
     }
     None
+}
+
+/// A text without the credentials that were sent: whoever got them may hand them back.
+fn without(text: String, credentials: &HeaderMap) -> String {
+    let sent = credentials.values().filter_map(|value| value.to_str().ok());
+    // `Bearer TOKEN`: the token alone is as bad.
+    let words = sent.filter_map(|value| value.split_whitespace().last()).filter(|word| word.len() >= 4);
+    words.fold(text, |text, word| text.replace(word, "…"))
 }
 
 /// `host[:port]` as people write it.
