@@ -43,6 +43,8 @@ async fn who_may_write_where() {
         (OTHER.0, OTHER.1, "idp-admin/app", 3, "`idp-admin`"),
         (OTHER.0, OTHER.1, "acme/app", 3, "`acme`"),
         (admin.0, admin.1, "nobody/app", 2, "neither a user nor an organisation `nobody`"),
+        // It may not look up who there is, and the push was told.
+        (admin.0, write.as_str(), "nobody/app", 2, "neither a user nor an organisation `nobody`"),
     ] {
         let output = push(&as_user(&gitea, user, secret), &gitea, repository).exits(code);
         assert!(output.stderr.contains(told), "{told} is not said: {output}");

@@ -44,13 +44,14 @@ pub(crate) fn ensure(name: &str, options: &Pairs) -> Result<Repository> {
     let answer = ask(Request::get(api(&format!("/users/{}", link::percent(&owner)))))?;
     match answer.status() {
         200 => return Ok(repository(name, "implicit")),
-        404 => {}
+        // A token that may not look people up changes nothing: it was the push that was told of no such owner.
+        401 | 403 | 404 => {}
         _ => return Err(refusal::error(&answer, &format!("look for the owner `{owner}`"))),
     }
     let registry = invocation::registry();
     if !list::flag(options, "create-parent") {
         return Err(Error::not_found(format!(
-            "{registry} has neither a user nor an organisation `{owner}`; make one there, or say --create-parent"
+            "{registry} has neither a user nor an organisation `{owner}`; make one there first"
         ))
         .code("owner-missing")
         .extra("missing", "organisation")
