@@ -6,6 +6,7 @@ use serde_json::Value;
 use url::Url;
 use zeroize::Zeroizing;
 
+use super::error::LimitHit;
 use super::pattern::{Origin, OriginPattern};
 use super::scrub::{BLANK, Scrubber};
 use super::secrets::{Audience, Held};
@@ -57,7 +58,7 @@ pub(crate) fn render(
     seal: Seal,
     captures: &[Capture],
     scrub: &Scrubber,
-) -> Result<Answered, String> {
+) -> Result<Answered, LimitHit> {
     let audience = Audience::only(vec![OriginPattern::exactly(&seal.origin), OriginPattern::Registry]);
     let mut json: Option<Value> = serde_json::from_slice(&answer.body).ok();
     let mut captured = HashMap::new();
@@ -78,7 +79,7 @@ pub(crate) fn render(
         };
         if let Some(value) = value.filter(|value| !value.is_empty()) {
             let held = Held::captured(&value, audience.clone());
-            scrub.learn(&held);
+            scrub.learn(&held)?;
             captured.insert(capture.name.clone(), held);
         }
     }

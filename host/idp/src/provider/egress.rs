@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 use super::address::Class;
 use super::answer::{Answered, Capture, Seal, render};
 use super::challenge;
+use super::error::LimitHit;
 use super::grants::{Allowed, Grants};
 use super::manifest::{Manifest, PublicPointers};
 use super::pattern::{Captures, Origin, OriginPattern, Symbols, path_matches};
@@ -37,6 +38,9 @@ pub(crate) enum Refused {
     /// It makes no sense.
     #[error("{0}")]
     Invalid(String),
+    /// The call ends here.
+    #[error(transparent)]
+    Limit(#[from] LimitHit),
     /// It went out, or tried to.
     #[error("{origin}: {error}")]
     Transport { origin: String, error: TransportError },
@@ -135,7 +139,7 @@ impl Gate {
             .cloned()
             .collect();
         for held in &secrets {
-            scrub.learn(held);
+            scrub.learn(held)?;
         }
         let mut sealed = secrets.iter().any(Held::long_lived);
         let mut token_endpoint = false;
@@ -193,7 +197,7 @@ impl Gate {
                 origin,
                 url,
             };
-            return render(answer, seal, &out.captures, scrub).map_err(Refused::Invalid);
+            return Ok(render(answer, seal, &out.captures, scrub)?);
         }
     }
 

@@ -137,6 +137,7 @@ fn code(result: Result<Answered, Refused>) -> &'static str {
     match result {
         Ok(_) => "sent",
         Err(Refused::Denied { code, .. }) => code,
+        Err(Refused::Limit(_)) => "limit",
         Err(Refused::Invalid(_)) => "invalid",
         Err(Refused::Transport { .. }) => "transport",
     }

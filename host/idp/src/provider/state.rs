@@ -24,6 +24,8 @@ pub(crate) const LOG_LINES: usize = 200;
 pub(crate) const LOG_LINE: usize = 4096;
 /// Values kept for a provider at once.
 const REMEMBERED_MAX: usize = 64;
+/// Bytes of the secrets that one call derives.
+const DERIVED_MAX: usize = 64 * 1024 * 1024;
 
 /// What a provider logged in one call; outlives the store, so that a failure can quote it.
 #[derive(Debug, Clone)]
@@ -99,6 +101,8 @@ pub(crate) struct Question {
 pub(crate) struct State {
     pub(crate) table: ResourceTable,
     pub(crate) limits: StoreLimits,
+    /// Bytes of what was derived so far; what was dropped counts too.
+    pub(crate) derived: usize,
     pub(crate) wasi: WasiCtx,
     pub(crate) gate: Gate,
     pub(crate) scrub: Scrubber,
@@ -113,6 +117,15 @@ pub(crate) struct State {
 }
 
 impl State {
+    /// Puts a secret that was just made into the guest's table, and counts it.
+    pub(crate) fn lend_derived(&mut self, held: Held) -> wasmtime::Result<Resource<Held>> {
+        self.derived = self.derived.saturating_add(held.expose().len());
+        if self.derived > DERIVED_MAX {
+            return Err(LimitHit(Limit::Secrets).into());
+        }
+        self.lend(held)
+    }
+
     /// Puts a secret into the guest's table.
     pub(crate) fn lend(&mut self, held: Held) -> wasmtime::Result<Resource<Held>> {
         self.table.push(held).map_err(|_| LimitHit(Limit::Handles).into())
@@ -185,7 +198,7 @@ impl invocation::Host for State {
         for (name, value) in &set.secrets {
             let held = Held::credential(value, audience.clone());
             // From now on it is searched for, whatever the guest makes of it.
-            self.scrub.learn(&held);
+            self.scrub.learn(&held)?;
             secret.push((name.clone(), self.lend(held)?));
         }
         Ok(Some(invocation::CredentialSet { kind: set.kind.clone(), public: set.public.clone(), secret }))
@@ -235,7 +248,7 @@ impl invocation::Host for State {
     async fn remembered(&mut self, key: String) -> wasmtime::Result<Option<Resource<Held>>> {
         match self.memory.get(&key) {
             Some(held) => {
-                self.scrub.learn(&held);
+                self.scrub.learn(&held)?;
                 Ok(Some(self.lend(held)?))
             }
             None => Ok(None),
