@@ -80,25 +80,32 @@ impl Policy {
         Self { grants, token_endpoints, public: manifest.public.clone() }
     }
 
+    /// Whether tokens come from there. A realm is a token endpoint whatever the manifest says.
     fn is_token_endpoint(&self, origin: &Origin, path: &str, symbols: &Symbols) -> bool {
         self.token_endpoints.iter().any(|(pattern, prefix)| {
             let there = match pattern {
-                OriginPattern::Realm => symbols.is_realm(origin, path),
+                OriginPattern::Realm => false,
                 pattern => pattern.matches(origin, symbols),
             };
             there && path_matches(prefix, path)
-        })
+        }) || symbols.is_realm(origin, path)
     }
 
-    /// What of a sealed answer may be read. `*` opens no token endpoint: what is read there is named.
+    /// What of a sealed answer may be read. `*` opens no token endpoint: what is read there is named, and no token is.
     fn pointers(&self, path: &str, token_endpoint: bool) -> Vec<String> {
         let rules = self.public.iter().filter(|rule| path_matches(&rule.path, path));
         rules
             .flat_map(|rule| rule.pointers.iter())
-            .filter(|pointer| !token_endpoint || *pointer != "*")
+            .filter(|pointer| !token_endpoint || (*pointer != "*" && !is_token(pointer)))
             .cloned()
             .collect()
     }
+}
+
+/// Where token endpoints put what this is all about (RFC 6749, 5.1; OpenID Connect; Docker's token specification).
+fn is_token(pointer: &str) -> bool {
+    let first = pointer.split('/').nth(1).unwrap_or_default();
+    matches!(first, "token" | "access_token" | "refresh_token" | "id_token")
 }
 
 /// The check and its state in one call.
@@ -190,6 +197,10 @@ impl Gate {
                 redirect(&mut out, &origin, &next, answer.status)?;
                 url = next;
                 continue;
+            }
+            if sealed && followed > 0 {
+                // As in `location`: what a server puts there is not for the guest.
+                url.set_query(None);
             }
             let seal = Seal {
                 sealed,

@@ -40,6 +40,9 @@ origin = "realm"
 path = "/token"
 pointers = ["/expires_in"]
 [[public]]
+path = "/v2/auth"
+pointers = ["/access_token", "/expires_in"]
+[[public]]
 path = "/"
 pointers = ["*"]
 "#;
@@ -276,6 +279,42 @@ async fn what_is_sealed_is_read_by_public_pointers_only() {
     let token = send(&script, out).await.expect("an answer").captured("t").expect("captured");
     assert_eq!(code(send(&script, with_secret(get("https://api.example/"), &token)).await), "audience");
     assert_eq!(code(send(&script, with_secret(get("https://r.example/"), &token)).await), "sent");
+}
+
+#[tokio::test]
+async fn where_a_sealed_answer_came_from_has_no_query() {
+    let hop = [("location", "https://r.example/cb?code=grant-1")];
+    let script = Arc::new(Script::default().answer("https://r.example/a?page=2", 302, &hop, ""));
+    for max_redirects in [0, 1] {
+        let out = Outgoing { max_redirects, ..get("https://r.example/a?page=2") };
+        let answer = send(&script, with_secret(out, &password(&["registry"]))).await.expect("an answer");
+        assert!(answer.sealed() && !answer.url().contains("grant-1"), "{}", answer.url());
+        let out = Outgoing { max_redirects, ..get("https://r.example/a?page=2") };
+        assert_eq!(send(&script, out).await.expect("an answer").url().contains("code="), max_redirects > 0);
+    }
+}
+
+#[tokio::test]
+async fn no_manifest_opens_a_token() {
+    let body = r#"{"access_token":"raw-token-1","token":"raw-token-1","expires_in":300}"#;
+    let challenge = [("www-authenticate", "Bearer realm=\"https://r.example/v2/auth\"")];
+    let script = Arc::new(
+        Script::default().answer("https://r.example/v2/", 401, &challenge, "").answer(
+            "https://r.example/v2/auth",
+            200,
+            &[],
+            body,
+        ),
+    );
+    let scrub = &Scrubber::default();
+    let mut gate = gate(&script, 64);
+    gate.send(get("https://r.example/v2/"), scrub).await.expect("an answer");
+    // The realm is on the registry itself; the manifest has it under "*", and lists the token as public.
+    let answer = gate.send(get("https://r.example/v2/auth"), scrub).await.expect("an answer");
+    assert!(answer.sealed() && answer.body().is_none());
+    assert_eq!(answer.json_scalar("/access_token", scrub), None);
+    assert_eq!(answer.json_scalar("/token", scrub), None);
+    assert_eq!(answer.json_scalar("/expires_in", scrub).as_deref(), Some("300"));
 }
 
 #[tokio::test]
