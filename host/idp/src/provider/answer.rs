@@ -78,7 +78,8 @@ pub(crate) fn render(
                 .map(|text| Zeroizing::new(text.as_bytes().to_vec())),
         };
         if let Some(value) = value.filter(|value| !value.is_empty()) {
-            let held = Held::captured(&value, audience.clone());
+            // A server that gives back what it was sent makes no other secret of it.
+            let held = Held::captured(&value, audience.clone(), &scrub.inside(&value));
             scrub.learn(&held)?;
             captured.insert(capture.name.clone(), held);
         }

@@ -341,9 +341,16 @@ fn redirect(out: &mut Outgoing, from: &Origin, next: &Url, status: u16) -> Resul
     Ok(())
 }
 
+/// Whether servers take another method, path or host from a header of this lower-case name than the one that was granted.
+pub(crate) fn changes_request(name: &str) -> bool {
+    (name.starts_with("x-") && name.contains("method"))
+        || matches!(name, "x-original-url" | "x-rewrite-url" | "forwarded")
+        || name.starts_with("x-forwarded-")
+}
+
 /// What no guest may set: what the host decides, what hides the method that was granted, what makes answers unreadable.
 fn check_request(out: &Outgoing) -> Result<(), Refused> {
-    const REFUSED: [&str; 14] = [
+    const REFUSED: [&str; 11] = [
         "host",
         "cookie",
         "content-length",
@@ -355,9 +362,6 @@ fn check_request(out: &Outgoing) -> Result<(), Refused> {
         "upgrade",
         "expect",
         "accept-encoding",
-        "x-method-override",
-        "x-http-method",
-        "x-http-method-override",
     ];
     if out.method.is_empty()
         || !out.method.bytes().all(|byte| byte.is_ascii_uppercase())
@@ -370,7 +374,7 @@ fn check_request(out: &Outgoing) -> Result<(), Refused> {
     }
     for (name, value) in &out.headers {
         let lower = name.to_ascii_lowercase();
-        if REFUSED.contains(&lower.as_str()) || lower.starts_with("proxy-") {
+        if REFUSED.contains(&lower.as_str()) || lower.starts_with("proxy-") || changes_request(&lower) {
             return Err(denied("header", format!("a provider does not set `{lower}`")));
         }
         if lower == "authorization" && value.secrets.is_empty() {

@@ -318,6 +318,20 @@ async fn no_manifest_opens_a_token() {
 }
 
 #[tokio::test]
+async fn a_captured_echo_goes_no_further_than_the_secret() {
+    let script = Arc::new(
+        Script::default().answer("https://api.example/echo", 200, &[], r#"{"you":"Bearer hunter2-hunter2"}"#),
+    );
+    let capture = Capture { name: "t".to_owned(), source: Source::Pointer("/you".to_owned()) };
+    let out = Outgoing { captures: vec![capture], ..get("https://api.example/echo") };
+    let answer = send(&script, with_secret(out, &password(&["https://api.example"]))).await.expect("an answer");
+    let echo = answer.captured("t").expect("captured");
+    assert!(echo.long_lived(), "what is sent with it is sealed");
+    assert_eq!(code(send(&script, with_secret(get("https://r.example/"), &echo)).await), "audience");
+    assert_eq!(code(send(&script, with_secret(get("https://api.example/"), &echo)).await), "sent");
+}
+
+#[tokio::test]
 async fn echoes_are_blanked() {
     let echo = "Bearer hunter2-hunter2";
     let script =
@@ -342,6 +356,9 @@ async fn requests_are_counted_and_headers_checked() {
         "proxy-authorization",
         "TE",
         "x-http-method-override",
+        "X-Original-URL",
+        "x-rewrite-url",
+        "x-forwarded-host",
         "authorization",
     ] {
         let mut out = get("https://r.example/");

@@ -24,6 +24,7 @@ pub(crate) fn refuse(kind: ErrorKind, code: &str, message: impl Into<String>) ->
 fn explain(error: SecretError) -> Error {
     match error {
         SecretError::Unsupported => refuse(ErrorKind::Unsupported, "algorithm", error.to_string()),
+        SecretError::Assembled => refuse(ErrorKind::Invalid, "assembled", error.to_string()),
         SecretError::Form => refuse(ErrorKind::Invalid, "form", error.to_string()),
         SecretError::TooLarge => refuse(ErrorKind::Invalid, "too-large", error.to_string()),
     }

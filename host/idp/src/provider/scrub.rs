@@ -15,6 +15,8 @@ use super::secrets::{Held, hex};
 const LEAST: usize = 4;
 /// Shorter secrets are not searched for in encoded forms.
 const LEAST_ENCODED: usize = 6;
+/// Shorter secrets may stand in another one by chance.
+const LEAST_INSIDE: usize = 8;
 /// Secrets that are searched for in one call: every one of them costs a search of everything that flows back.
 const KNOWN_MAX: usize = 128;
 /// Their bytes together.
@@ -47,6 +49,17 @@ impl Scrubber {
     /// Looks for this secret from now on. More than can be looked for ends the call.
     pub(crate) fn learn(&self, held: &Held) -> Result<(), LimitHit> {
         self.known().learn(held)
+    }
+
+    /// The known secrets that stand in `value` as they are or in base64, for what is cut out of an answer.
+    pub(crate) fn inside(&self, value: &[u8]) -> Vec<Held> {
+        let there = |held: &&Held| {
+            let bytes = held.expose();
+            bytes.len() >= LEAST_INSIDE
+                && (memmem::find(value, bytes).is_some()
+                    || base64_forms(bytes).iter().any(|form| memmem::find(value, form.as_bytes()).is_some()))
+        };
+        self.known().secrets.iter().filter(there).cloned().collect()
     }
 
     /// Blanks every form of every known secret.
