@@ -216,8 +216,11 @@ mod tests {
         let home = tempfile::tempdir().expect("a directory");
         let file = home.path().join("config.json");
         let env = Environment::of([("DOCKER_CONFIG", home.path().to_str().expect("utf-8"))]);
-        for key in ["r.example", "https://r.example", "http://r.example/", "https://r.example/v1/", "r.example/v2/"] {
-            let text = serde_json::json!({"auths": {key: {"auth": "YTpi"}, "r.example/team": {"auth": "Yzpk"}}});
+        for key in
+            ["r.example", "https://r.example", "http://r.example/", "https://r.example/v1/", "r.example/v2/"]
+        {
+            let text =
+                serde_json::json!({"auths": {key: {"auth": "YTpi"}, "r.example/team": {"auth": "Yzpk"}}});
             fs_err::write(&file, text.to_string()).expect("written");
             assert_eq!(erase(&registry(), &env).await.expect(key), [Place::File(file.clone())], "{key}");
             let config = DockerConfig::load(&file).expect("read").expect("there");

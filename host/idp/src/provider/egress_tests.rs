@@ -298,14 +298,12 @@ async fn where_a_sealed_answer_came_from_has_no_query() {
 async fn no_manifest_opens_a_token() {
     let body = r#"{"access_token":"raw-token-1","token":"raw-token-1","expires_in":300}"#;
     let challenge = [("www-authenticate", "Bearer realm=\"https://r.example/v2/auth\"")];
-    let script = Arc::new(
-        Script::default().answer("https://r.example/v2/", 401, &challenge, "").answer(
-            "https://r.example/v2/auth",
-            200,
-            &[],
-            body,
-        ),
-    );
+    let script = Arc::new(Script::default().answer("https://r.example/v2/", 401, &challenge, "").answer(
+        "https://r.example/v2/auth",
+        200,
+        &[],
+        body,
+    ));
     let scrub = &Scrubber::default();
     let mut gate = gate(&script, 64);
     gate.send(get("https://r.example/v2/"), scrub).await.expect("an answer");
@@ -319,12 +317,16 @@ async fn no_manifest_opens_a_token() {
 
 #[tokio::test]
 async fn a_captured_echo_goes_no_further_than_the_secret() {
-    let script = Arc::new(
-        Script::default().answer("https://api.example/echo", 200, &[], r#"{"you":"Bearer hunter2-hunter2"}"#),
-    );
+    let script = Arc::new(Script::default().answer(
+        "https://api.example/echo",
+        200,
+        &[],
+        r#"{"you":"Bearer hunter2-hunter2"}"#,
+    ));
     let capture = Capture { name: "t".to_owned(), source: Source::Pointer("/you".to_owned()) };
     let out = Outgoing { captures: vec![capture], ..get("https://api.example/echo") };
-    let answer = send(&script, with_secret(out, &password(&["https://api.example"]))).await.expect("an answer");
+    let answer =
+        send(&script, with_secret(out, &password(&["https://api.example"]))).await.expect("an answer");
     let echo = answer.captured("t").expect("captured");
     assert!(echo.long_lived(), "what is sent with it is sealed");
     assert_eq!(code(send(&script, with_secret(get("https://r.example/"), &echo)).await), "audience");

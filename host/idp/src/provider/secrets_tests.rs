@@ -49,7 +49,8 @@ fn fields_of_whole_documents_only() {
 fn decoding_is_no_oracle() {
     let secret = held("0a1b", &["registry"]);
     // "Is the first digit below 8?": a surrogate or not. "Is the length even?": hexadecimal or not.
-    for (before, after, encoding) in [("\"\\ud", "\"", "json-string"), ("0", "", "hex"), ("", "==", "base64")] {
+    for (before, after, encoding) in [("\"\\ud", "\"", "json-string"), ("0", "", "hex"), ("", "==", "base64")]
+    {
         let probe = assemble(&[text(before), Part::Secret(secret.clone()), text(after)]).expect("assembled");
         assert_eq!(decode(&probe, encoding).map(|_| ()), Err(SecretError::Assembled), "{encoding}");
         let again = encode(&probe, "hex").expect("encoded");

@@ -109,9 +109,8 @@ fn subject(answer: &Answer, scrub: &Scrubber) -> invocation::Answer {
     };
     let path = |text: &str| clean(text.split(['?', '#']).next().unwrap_or_default());
     let headers = answer.headers.iter().filter(|(name, _)| !name.starts_with("set-cookie"));
-    let headers = headers.map(|(name, value)| {
-        (name.clone(), if name == "location" { path(value) } else { clean(value) })
-    });
+    let headers = headers
+        .map(|(name, value)| (name.clone(), if name == "location" { path(value) } else { clean(value) }));
     invocation::Answer {
         method: answer.method.clone(),
         url: path(&answer.url),
@@ -318,7 +317,10 @@ mod tests {
             &scrub,
         );
         assert_eq!(shown.url, "https://store.example/x");
-        assert_eq!(shown.headers, [pair("location", "https://store.example/y"), pair("x-echo", "Bearer ***")]);
+        assert_eq!(
+            shown.headers,
+            [pair("location", "https://store.example/y"), pair("x-echo", "Bearer ***")]
+        );
         assert!(!shown.body_prefix.contains("aHVudGVy"), "{}", shown.body_prefix);
     }
 

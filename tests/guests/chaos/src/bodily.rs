@@ -111,7 +111,7 @@ fn secrets_large() -> Outcome {
 /// One request with more secrets than an answer can be searched for.
 fn secrets_many() -> Outcome {
     let held: Vec<Secret> =
-        (0..3000).map(|index| assemble(&[Segment::Text(format!("secret-{index}"))])).collect();
+        (0..1500).map(|index| assemble(&[Segment::Text(format!("secret-{index}"))])).collect();
     let mut request = sly::get(&sly::target("/chaos/ok"));
     let value = held.iter().map(Segment::Secret).collect();
     request.headers.push(http::Header { name: "x-many".to_owned(), value });
