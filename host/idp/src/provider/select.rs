@@ -282,6 +282,7 @@ mod tests {
     fn fingerprints() {
         let candidates = candidates();
         let gitea = "Bearer realm=\"https://r.example/v2/token\",service=\"container_registry\",scope=\"*\"";
+        let both = format!("Basic realm=\"x\", {gitea}");
         for (headers, expect) in [
             (vec![("www-authenticate", gitea)], vec![3, 4]),
             (vec![("WWW-Authenticate", gitea), ("X-Noisy", "")], vec![3, 4]),
@@ -294,7 +295,8 @@ mod tests {
                 vec![4],
             ),
             (vec![("www-authenticate", "Basic realm=x"), ("www-authenticate", gitea)], vec![3, 4]),
-            (vec![("www-authenticate", "Bearer realm=\"unclosed")], vec![]),
+            (vec![("www-authenticate", both.as_str())], vec![3, 4]),
+            (vec![("www-authenticate", "Bearer realm=\"unclosed")], vec![4]),
             (vec![], vec![]),
         ] {
             let found: Vec<usize> =
