@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use super::address::Class;
 use super::answer::{Answered, Capture, Seal, render};
 use super::challenge;
-use super::error::LimitHit;
+use super::error::{Limit, LimitHit};
 use super::grants::{Allowed, Grants};
 use super::manifest::{Manifest, PublicPointers};
 use super::pattern::{Captures, Origin, OriginPattern, Symbols, path_matches};
@@ -22,6 +22,8 @@ use super::transport::{Exchange, RawAnswer, Transport, TransportError};
 
 /// Bytes of the largest answer.
 pub(crate) const ANSWER_MAX: usize = 4 * 1024 * 1024;
+/// Bytes of all answers of a call: parsed, they take many times that.
+const RECEIVED_MAX: usize = 32 * 1024 * 1024;
 /// Redirects in a row, whatever the guest asks for.
 const REDIRECTS_MAX: u8 = 10;
 /// Realms in one call.
@@ -115,6 +117,8 @@ pub(crate) struct Gate {
     symbols: Symbols,
     transport: Arc<dyn Transport>,
     left: u32,
+    /// Bytes of bodies so far.
+    received: usize,
     home: Option<Vec<Class>>,
 }
 
@@ -126,7 +130,7 @@ impl Gate {
         transport: Arc<dyn Transport>,
         requests: u32,
     ) -> Self {
-        Self { policy, symbols, transport, left: requests, home: None }
+        Self { policy, symbols, transport, left: requests, received: 0, home: None }
     }
 
     /// What the symbols stand for in this call.
@@ -182,6 +186,10 @@ impl Gate {
             token_endpoint |= self.policy.is_token_endpoint(&origin, url.path(), &self.symbols);
             sealed |= token_endpoint || allowed == Allowed::Challenge;
             let answer = self.exchange(&out, &url, &origin, addresses).await?;
+            self.received += answer.body.len();
+            if self.received > RECEIVED_MAX {
+                return Err(LimitHit(Limit::Answer).into());
+            }
             if origin == self.symbols.registry {
                 self.learn_realms(&answer);
             }

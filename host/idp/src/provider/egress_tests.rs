@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use idp_oci::secret::Secret;
 use zeroize::Zeroizing;
 
-use super::{Gate, Outgoing, Policy, Refused};
+use super::{ANSWER_MAX, Gate, Outgoing, Policy, RECEIVED_MAX, Refused};
 use crate::provider::answer::{Answered, Capture, Source};
 use crate::provider::grants::{Allowance, Grants};
 use crate::provider::manifest::Manifest;
@@ -342,6 +342,17 @@ async fn echoes_are_blanked() {
     let answer = answer.expect("an answer");
     let body = String::from_utf8(answer.body().expect("public")).expect("text");
     assert_eq!((answer.headers("docker-echo"), body.as_str()), (vec!["Bearer ***".to_owned()], "Bearer ***"));
+}
+
+#[tokio::test]
+async fn answers_are_limited_together() {
+    let large = "x".repeat(ANSWER_MAX);
+    let script = Arc::new(Script::default().answer("https://r.example/large", 200, &[], &large));
+    let (mut gate, scrub) = (gate(&script, 64), Scrubber::default());
+    for _ in 0..RECEIVED_MAX / ANSWER_MAX {
+        assert_eq!(code(gate.send(get("https://r.example/large"), &scrub).await), "sent");
+    }
+    assert_eq!(code(gate.send(get("https://r.example/large"), &scrub).await), "limit");
 }
 
 #[tokio::test]
