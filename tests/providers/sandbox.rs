@@ -69,6 +69,8 @@ async fn resources() {
         ("recursion", "provider-crashed", ""),
         ("log-flood", "provider-limit", "log lines"),
         ("handles", "provider-limit", "handles"),
+        ("secrets-large", "provider-limit", "out of secrets"),
+        ("secrets-many", "provider-limit", "out of secrets"),
         ("argument-big", "provider-limit", "answer size"),
         ("body-big", "provider-limit", "answer size"),
         ("answer-big", "provider-limit", "answer size"),

@@ -58,6 +58,25 @@ async fn a_detection_is_kept() {
     assert_eq!(third.evidence, [Evidence::Generic]);
 }
 
+/// A registry that is down, starting or behind a proxy's error page is asked again by the next command.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_registrys_answer_is_not_kept() {
+    let home = tempfile::tempdir().expect("a directory");
+    let providers = providers(home.path());
+    for status in [None, Some(302), Some(403), Some(404), Some(429), Some(502)] {
+        let answer = status.map(|status| Answer {
+            method: "GET".to_owned(),
+            url: "http://r.example/v2/".to_owned(),
+            status,
+            headers: Vec::new(),
+            body: String::new(),
+        });
+        let selection = providers.select(&request("r.example"), async { answer }).await.expect("selected");
+        assert_eq!(selection.provider.manifest.name, "generic");
+        assert_eq!(providers.detections().get("http://r.example"), None, "{status:?}");
+    }
+}
+
 /// The answer to `GET /v2/` looks like Gitea; the component asks once, and is sure.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gitea_is_recognised_with_one_request() {

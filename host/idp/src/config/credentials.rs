@@ -10,7 +10,7 @@ use super::docker::{self, DockerConfig, DockerError};
 use super::env::{self, Environment};
 use super::helper::{Helper, HelperError};
 use super::known::Known;
-use super::registries::{CredentialSource, Registries};
+use super::registries::{Address, CredentialSource, Registries};
 
 /// The slot of the registry itself (`wit/README.md`, "The manifest"); flags and the environment speak about this one.
 pub const REGISTRY_SLOT: &str = "registry";
@@ -189,7 +189,7 @@ impl Credentials {
         repository: Option<&Repository>,
     ) -> Result<Option<Found>, CredentialError> {
         if slot == REGISTRY_SLOT
-            && let Some(found) = self.explicit()?
+            && let Some(found) = self.explicit(registry)?
         {
             return Ok(Some(found));
         }
@@ -214,9 +214,11 @@ impl Credentials {
     }
 
     /// Flags, then the environment. A user name from the environment completes a password flag and the other way round, so the
-    /// two are read together; what is from a flag wins.
-    pub fn explicit(&self) -> Result<Option<Found>, CredentialError> {
-        let from_env = |variable| self.env.get(variable);
+    /// two are read together; what is from a flag wins. An environment that names its registry says nothing about others.
+    pub fn explicit(&self, registry: &Registry) -> Result<Option<Found>, CredentialError> {
+        let is_this = |url: String| url.parse::<Address>().is_ok_and(|address| address.registry == *registry);
+        let about_this = self.env.get(env::REGISTRY_URL).is_none_or(is_this);
+        let from_env = |variable| self.env.get(variable).filter(|_| about_this);
         let Given { username, password, token } = &self.given;
         if password.is_some() || token.is_some() {
             let username = username.clone().or_else(|| from_env(env::REGISTRY_USERNAME));
@@ -385,6 +387,23 @@ mod tests {
         assert_eq!(user(find(Given::default(), no_env(), YAML).await.expect("found")), "basic file");
         assert_eq!(user(find(Given::default(), no_env(), "").await.expect("found")), "basic docker");
         assert_eq!(user(find(Given::default(), Environment::of([]), "").await.expect("found")), "anonymous");
+    }
+
+    #[tokio::test]
+    async fn an_environment_that_names_its_registry_is_about_that_one() {
+        for (url, expect) in [
+            ("r.example", "basic env"),
+            ("https://r.example", "basic env"),
+            ("https://other.example", "anonymous"),
+            ("r.example:5000", "anonymous"),
+        ] {
+            let env = Environment::of([
+                ("IDPBUILDER_REGISTRY_URL", url),
+                ("IDPBUILDER_REGISTRY_USERNAME", "env"),
+                ("IDPBUILDER_REGISTRY_PASSWORD", "hunter22"),
+            ]);
+            assert_eq!(user(find(Given::default(), env, "").await.expect("found")), expect, "{url}");
+        }
     }
 
     #[tokio::test]

@@ -186,6 +186,13 @@ impl DockerConfig {
             .map(|(_, key, entry)| (key, entry))
     }
 
+    /// The keys of `auths` that are about the whole registry, however they are spelt.
+    pub fn keys(&self, registry: &Registry) -> Vec<String> {
+        let names = names(registry);
+        let about = |key: &&String| !is_session_key(key) && names.iter().any(|name| name == normal(key));
+        self.auths.keys().filter(about).cloned().collect()
+    }
+
     /// What `auths` says about a registry, without asking a helper.
     pub fn plain(
         &self,

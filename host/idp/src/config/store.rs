@@ -116,12 +116,7 @@ pub async fn erase(registry: &Registry, env: &Environment) -> Result<Vec<Place>,
         }
     }
     if !matches!(config.plain(&file, registry, None), Ok(None)) {
-        let keys = [
-            docker::key(registry),
-            registry.to_string(),
-            format!("https://{registry}"),
-            format!("https://{registry}/v1/"),
-        ];
+        let keys = config.keys(registry);
         edit(&file, |root| {
             if let Some(auths) = root.get_mut("auths").and_then(Value::as_object_mut) {
                 for key in &keys {
@@ -214,6 +209,24 @@ mod tests {
         assert_eq!(erase(&registry(), &env).await.expect("erased"), [Place::File(file.clone())]);
         assert_eq!(erase(&registry(), &env).await.expect("nothing left"), []);
         assert!(fs_err::read_to_string(&file).expect("read").contains("o.example"));
+    }
+
+    #[tokio::test]
+    async fn forgetting_finds_every_spelling() {
+        let home = tempfile::tempdir().expect("a directory");
+        let file = home.path().join("config.json");
+        let env = Environment::of([("DOCKER_CONFIG", home.path().to_str().expect("utf-8"))]);
+        for key in
+            ["r.example", "https://r.example", "http://r.example/", "https://r.example/v1/", "r.example/v2/"]
+        {
+            let text =
+                serde_json::json!({"auths": {key: {"auth": "YTpi"}, "r.example/team": {"auth": "Yzpk"}}});
+            fs_err::write(&file, text.to_string()).expect("written");
+            assert_eq!(erase(&registry(), &env).await.expect(key), [Place::File(file.clone())], "{key}");
+            let config = DockerConfig::load(&file).expect("read").expect("there");
+            assert_eq!(config.plain(&file, &registry(), None).expect("an answer"), None, "{key}");
+            assert!(fs_err::read_to_string(&file).expect("read").contains("r.example/team"), "{key}");
+        }
     }
 
     #[tokio::test]

@@ -56,7 +56,7 @@ fn place<S: Serializer>(place: &Place, serializer: S) -> Result<S::Ok, S::Error>
 pub async fn login(context: &Context) -> Result<Login, Error> {
     let (address, _) = context.default_registry()?.ok_or(Error::NoRegistry)?;
     let registry = address.registry;
-    let Some(Found { credential, .. }) = context.credentials.explicit()? else {
+    let Some(Found { credential, .. }) = context.credentials.explicit(&registry)? else {
         return Err(Error::Usage("no user name and password, and no token, is given".to_owned()));
     };
     let session =

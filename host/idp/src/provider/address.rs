@@ -33,10 +33,10 @@ impl Class {
     fn of_v4(address: Ipv4Addr) -> Self {
         let [a, b, c, _] = address.octets();
         match (a, b, c) {
-            // The usual address of the metadata service; containers' task credentials; Alibaba's.
+            // The usual address of the metadata service; containers' task credentials; Alibaba's; Azure's.
             _ if matches!(
                 address.octets(),
-                [169, 254, 169, 254] | [169, 254, 170, _] | [100, 100, 100, 200]
+                [169, 254, 169, 254] | [169, 254, 170, _] | [100, 100, 100, 200] | [168, 63, 129, 16]
             ) =>
             {
                 Self::Metadata
@@ -62,11 +62,13 @@ impl Class {
             Self::of_v4(Ipv4Addr::new(a, b, c, d))
         };
         match s {
-            // Mapped, compatible, translated (RFC 6052, RFC 8215), 6to4.
+            // RFC 8215: where the IPv4 address stands in it is the network's own affair.
+            [0x64, 0xff9b, 1, ..] => Self::Private,
+            // Mapped, compatible, translated (RFC 6052), 6to4.
             [0, 0, 0, 0, 0, 0xffff | 0, high, low] => inside(high, low),
             [0x64, 0xff9b, .., high, low] | [0, 0, 0, 0, 0xffff, 0, high, low] => inside(high, low),
             [0x2002, high, low, ..] => inside(high, low),
-            [0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254] => Self::Metadata,
+            [0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254] | [0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254] => Self::Metadata,
             [0xfc00..=0xfdff, ..] | [0xfec0..=0xfeff, ..] => Self::Private,
             [0xfe80..=0xfebf, ..] => Self::LinkLocal,
             [0xff00..=0xffff, ..] | [0x2001, 0..=0x1ff | 0xdb8, ..] => Self::Special,
@@ -129,6 +131,9 @@ mod tests {
             ("fe80::1", Class::LinkLocal),
             ("fd12::1", Class::Private),
             ("fd00:ec2::254", Class::Metadata),
+            ("fd20:ce::254", Class::Metadata),
+            ("168.63.129.16", Class::Metadata),
+            ("64:ff9b:1:a9fe:a9:fe00:808:808", Class::Private),
             ("ff02::1", Class::Special),
             ("2606:4700::1111", Class::Public),
         ] {

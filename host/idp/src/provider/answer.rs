@@ -6,6 +6,7 @@ use serde_json::Value;
 use url::Url;
 use zeroize::Zeroizing;
 
+use super::error::LimitHit;
 use super::pattern::{Origin, OriginPattern};
 use super::scrub::{BLANK, Scrubber};
 use super::secrets::{Audience, Held};
@@ -57,7 +58,7 @@ pub(crate) fn render(
     seal: Seal,
     captures: &[Capture],
     scrub: &Scrubber,
-) -> Result<Answered, String> {
+) -> Result<Answered, LimitHit> {
     let audience = Audience::only(vec![OriginPattern::exactly(&seal.origin), OriginPattern::Registry]);
     let mut json: Option<Value> = serde_json::from_slice(&answer.body).ok();
     let mut captured = HashMap::new();
@@ -77,8 +78,9 @@ pub(crate) fn render(
                 .map(|text| Zeroizing::new(text.as_bytes().to_vec())),
         };
         if let Some(value) = value.filter(|value| !value.is_empty()) {
-            let held = Held::captured(&value, audience.clone());
-            scrub.learn(&held);
+            // A server that gives back what it was sent makes no other secret of it.
+            let held = Held::captured(&value, audience.clone(), &scrub.inside(&value));
+            scrub.learn(&held)?;
             captured.insert(capture.name.clone(), held);
         }
     }

@@ -1,5 +1,5 @@
 //! The providers that are part of idp. With the feature `bundled` they are inside the binary, precompiled; without it they are read from
-//! `$IDP_PROVIDER_DIR`, or in debug builds from the workspace's `target/providers`. Nothing but the chosen one is touched.
+//! `$IDP_PROVIDER_DIR`, in debug builds from the workspace's `target/providers`, else from `providers` beside the executable. Nothing but the chosen one is touched.
 
 use std::path::PathBuf;
 
@@ -57,7 +57,9 @@ fn workspace() -> PathBuf {
     if cfg!(debug_assertions) {
         PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/providers"))
     } else {
-        PathBuf::from("providers")
+        // Never the working directory: what lies there would run as part of idp.
+        let beside = std::env::current_exe().ok();
+        beside.map_or_else(|| PathBuf::from("/nonexistent"), |program| program.with_file_name("providers"))
     }
 }
 

@@ -215,6 +215,7 @@ impl Linked {
         let state = State {
             table,
             limits,
+            derived: 0,
             wasi: wasi::context(&log, &scrub),
             gate,
             scrub,

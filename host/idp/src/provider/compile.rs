@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
+use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, setrlimit};
 
@@ -16,6 +17,8 @@ pub const COMMAND: &str = "__compile";
 
 /// Processor seconds.
 const CPU_SECONDS: u64 = 60;
+/// For a child that waits instead of computing, on a machine that swaps.
+const PATIENCE: Duration = Duration::from_secs(180);
 /// Bytes of address space.
 const ADDRESS_SPACE: u64 = 4 * 1024 * 1024 * 1024;
 /// Bytes of the largest file that may be written.
@@ -102,7 +105,7 @@ pub(crate) async fn in_child(
     if backend == Backend::BUILT_IN {
         command.arg("--builtin");
     }
-    let child = command
+    let running = command
         .arg(&input)
         .arg(&output)
         .env_clear()
@@ -110,8 +113,10 @@ pub(crate) async fn in_child(
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .kill_on_drop(true)
-        .output()
-        .await?;
+        .output();
+    let child = tokio::time::timeout(PATIENCE, running)
+        .await
+        .map_err(|_| CompileError::Limits(format!("after {} s", PATIENCE.as_secs())))??;
     if child.status.success() {
         return Ok(tokio::fs::read(&output).await?);
     }

@@ -17,7 +17,7 @@ use super::call::{Asked, Budget, Linked, Shared};
 use super::challenge;
 use super::context::CallContext;
 use super::convert::{error_in, explanation_in, reuse_in, scope_in, scope_out};
-use super::egress::Policy;
+use super::egress::{Policy, changes_request};
 use super::error::NotAllowed;
 use super::grants::Grants;
 use super::manifest::{EnsureWhen, Manifest};
@@ -323,9 +323,8 @@ fn may_grant(name: &str) -> bool {
     let lower = name.to_ascii_lowercase();
     let token = !lower.is_empty()
         && lower.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
-    let method = lower.contains("method");
     token
-        && !method
+        && !changes_request(&lower)
         && (lower == "authorization"
             || lower == "private-token"
             || lower == "job-token"

@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 use super::address::Class;
 use super::answer::{Answered, Capture, Seal, render};
 use super::challenge;
+use super::error::{Limit, LimitHit};
 use super::grants::{Allowed, Grants};
 use super::manifest::{Manifest, PublicPointers};
 use super::pattern::{Captures, Origin, OriginPattern, Symbols, path_matches};
@@ -21,6 +22,8 @@ use super::transport::{Exchange, RawAnswer, Transport, TransportError};
 
 /// Bytes of the largest answer.
 pub(crate) const ANSWER_MAX: usize = 4 * 1024 * 1024;
+/// Bytes of all answers of a call: parsed, they take many times that.
+const RECEIVED_MAX: usize = 32 * 1024 * 1024;
 /// Redirects in a row, whatever the guest asks for.
 const REDIRECTS_MAX: u8 = 10;
 /// Realms in one call.
@@ -37,6 +40,9 @@ pub(crate) enum Refused {
     /// It makes no sense.
     #[error("{0}")]
     Invalid(String),
+    /// The call ends here.
+    #[error(transparent)]
+    Limit(#[from] LimitHit),
     /// It went out, or tried to.
     #[error("{origin}: {error}")]
     Transport { origin: String, error: TransportError },
@@ -76,25 +82,32 @@ impl Policy {
         Self { grants, token_endpoints, public: manifest.public.clone() }
     }
 
+    /// Whether tokens come from there. A realm is a token endpoint whatever the manifest says.
     fn is_token_endpoint(&self, origin: &Origin, path: &str, symbols: &Symbols) -> bool {
         self.token_endpoints.iter().any(|(pattern, prefix)| {
             let there = match pattern {
-                OriginPattern::Realm => symbols.is_realm(origin, path),
+                OriginPattern::Realm => false,
                 pattern => pattern.matches(origin, symbols),
             };
             there && path_matches(prefix, path)
-        })
+        }) || symbols.is_realm(origin, path)
     }
 
-    /// What of a sealed answer may be read. `*` opens no token endpoint: what is read there is named.
+    /// What of a sealed answer may be read. `*` opens no token endpoint: what is read there is named, and no token is.
     fn pointers(&self, path: &str, token_endpoint: bool) -> Vec<String> {
         let rules = self.public.iter().filter(|rule| path_matches(&rule.path, path));
         rules
             .flat_map(|rule| rule.pointers.iter())
-            .filter(|pointer| !token_endpoint || *pointer != "*")
+            .filter(|pointer| !token_endpoint || (*pointer != "*" && !is_token(pointer)))
             .cloned()
             .collect()
     }
+}
+
+/// Where token endpoints put what this is all about (RFC 6749, 5.1; OpenID Connect; Docker's token specification).
+fn is_token(pointer: &str) -> bool {
+    let first = pointer.split('/').nth(1).unwrap_or_default();
+    matches!(first, "token" | "access_token" | "refresh_token" | "id_token")
 }
 
 /// The check and its state in one call.
@@ -104,6 +117,8 @@ pub(crate) struct Gate {
     symbols: Symbols,
     transport: Arc<dyn Transport>,
     left: u32,
+    /// Bytes of bodies so far.
+    received: usize,
     home: Option<Vec<Class>>,
 }
 
@@ -115,7 +130,7 @@ impl Gate {
         transport: Arc<dyn Transport>,
         requests: u32,
     ) -> Self {
-        Self { policy, symbols, transport, left: requests, home: None }
+        Self { policy, symbols, transport, left: requests, received: 0, home: None }
     }
 
     /// What the symbols stand for in this call.
@@ -135,7 +150,7 @@ impl Gate {
             .cloned()
             .collect();
         for held in &secrets {
-            scrub.learn(held);
+            scrub.learn(held)?;
         }
         let mut sealed = secrets.iter().any(Held::long_lived);
         let mut token_endpoint = false;
@@ -171,6 +186,10 @@ impl Gate {
             token_endpoint |= self.policy.is_token_endpoint(&origin, url.path(), &self.symbols);
             sealed |= token_endpoint || allowed == Allowed::Challenge;
             let answer = self.exchange(&out, &url, &origin, addresses).await?;
+            self.received += answer.body.len();
+            if self.received > RECEIVED_MAX {
+                return Err(LimitHit(Limit::Answer).into());
+            }
             if origin == self.symbols.registry {
                 self.learn_realms(&answer);
             }
@@ -187,13 +206,17 @@ impl Gate {
                 url = next;
                 continue;
             }
+            if sealed && followed > 0 {
+                // As in `location`: what a server puts there is not for the guest.
+                url.set_query(None);
+            }
             let seal = Seal {
                 sealed,
                 pointers: self.policy.pointers(url.path(), token_endpoint || allowed == Allowed::Challenge),
                 origin,
                 url,
             };
-            return render(answer, seal, &out.captures, scrub).map_err(Refused::Invalid);
+            return Ok(render(answer, seal, &out.captures, scrub)?);
         }
     }
 
@@ -326,9 +349,16 @@ fn redirect(out: &mut Outgoing, from: &Origin, next: &Url, status: u16) -> Resul
     Ok(())
 }
 
+/// Whether servers take another method, path or host from a header of this lower-case name than the one that was granted.
+pub(crate) fn changes_request(name: &str) -> bool {
+    (name.starts_with("x-") && name.contains("method"))
+        || matches!(name, "x-original-url" | "x-rewrite-url" | "forwarded")
+        || name.starts_with("x-forwarded-")
+}
+
 /// What no guest may set: what the host decides, what hides the method that was granted, what makes answers unreadable.
 fn check_request(out: &Outgoing) -> Result<(), Refused> {
-    const REFUSED: [&str; 14] = [
+    const REFUSED: [&str; 11] = [
         "host",
         "cookie",
         "content-length",
@@ -340,9 +370,6 @@ fn check_request(out: &Outgoing) -> Result<(), Refused> {
         "upgrade",
         "expect",
         "accept-encoding",
-        "x-method-override",
-        "x-http-method",
-        "x-http-method-override",
     ];
     if out.method.is_empty()
         || !out.method.bytes().all(|byte| byte.is_ascii_uppercase())
@@ -355,7 +382,7 @@ fn check_request(out: &Outgoing) -> Result<(), Refused> {
     }
     for (name, value) in &out.headers {
         let lower = name.to_ascii_lowercase();
-        if REFUSED.contains(&lower.as_str()) || lower.starts_with("proxy-") {
+        if REFUSED.contains(&lower.as_str()) || lower.starts_with("proxy-") || changes_request(&lower) {
             return Err(denied("header", format!("a provider does not set `{lower}`")));
         }
         if lower == "authorization" && value.secrets.is_empty() {

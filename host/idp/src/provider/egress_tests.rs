@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use idp_oci::secret::Secret;
 use zeroize::Zeroizing;
 
-use super::{Gate, Outgoing, Policy, Refused};
+use super::{ANSWER_MAX, Gate, Outgoing, Policy, RECEIVED_MAX, Refused};
 use crate::provider::answer::{Answered, Capture, Source};
 use crate::provider::grants::{Allowance, Grants};
 use crate::provider::manifest::Manifest;
@@ -39,6 +39,9 @@ origin = "realm"
 [[public]]
 path = "/token"
 pointers = ["/expires_in"]
+[[public]]
+path = "/v2/auth"
+pointers = ["/access_token", "/expires_in"]
 [[public]]
 path = "/"
 pointers = ["*"]
@@ -137,6 +140,7 @@ fn code(result: Result<Answered, Refused>) -> &'static str {
     match result {
         Ok(_) => "sent",
         Err(Refused::Denied { code, .. }) => code,
+        Err(Refused::Limit(_)) => "limit",
         Err(Refused::Invalid(_)) => "invalid",
         Err(Refused::Transport { .. }) => "transport",
     }
@@ -278,6 +282,58 @@ async fn what_is_sealed_is_read_by_public_pointers_only() {
 }
 
 #[tokio::test]
+async fn where_a_sealed_answer_came_from_has_no_query() {
+    let hop = [("location", "https://r.example/cb?code=grant-1")];
+    let script = Arc::new(Script::default().answer("https://r.example/a?page=2", 302, &hop, ""));
+    for max_redirects in [0, 1] {
+        let out = Outgoing { max_redirects, ..get("https://r.example/a?page=2") };
+        let answer = send(&script, with_secret(out, &password(&["registry"]))).await.expect("an answer");
+        assert!(answer.sealed() && !answer.url().contains("grant-1"), "{}", answer.url());
+        let out = Outgoing { max_redirects, ..get("https://r.example/a?page=2") };
+        assert_eq!(send(&script, out).await.expect("an answer").url().contains("code="), max_redirects > 0);
+    }
+}
+
+#[tokio::test]
+async fn no_manifest_opens_a_token() {
+    let body = r#"{"access_token":"raw-token-1","token":"raw-token-1","expires_in":300}"#;
+    let challenge = [("www-authenticate", "Bearer realm=\"https://r.example/v2/auth\"")];
+    let script = Arc::new(Script::default().answer("https://r.example/v2/", 401, &challenge, "").answer(
+        "https://r.example/v2/auth",
+        200,
+        &[],
+        body,
+    ));
+    let scrub = &Scrubber::default();
+    let mut gate = gate(&script, 64);
+    gate.send(get("https://r.example/v2/"), scrub).await.expect("an answer");
+    // The realm is on the registry itself; the manifest has it under "*", and lists the token as public.
+    let answer = gate.send(get("https://r.example/v2/auth"), scrub).await.expect("an answer");
+    assert!(answer.sealed() && answer.body().is_none());
+    assert_eq!(answer.json_scalar("/access_token", scrub), None);
+    assert_eq!(answer.json_scalar("/token", scrub), None);
+    assert_eq!(answer.json_scalar("/expires_in", scrub).as_deref(), Some("300"));
+}
+
+#[tokio::test]
+async fn a_captured_echo_goes_no_further_than_the_secret() {
+    let script = Arc::new(Script::default().answer(
+        "https://api.example/echo",
+        200,
+        &[],
+        r#"{"you":"Bearer hunter2-hunter2"}"#,
+    ));
+    let capture = Capture { name: "t".to_owned(), source: Source::Pointer("/you".to_owned()) };
+    let out = Outgoing { captures: vec![capture], ..get("https://api.example/echo") };
+    let answer =
+        send(&script, with_secret(out, &password(&["https://api.example"]))).await.expect("an answer");
+    let echo = answer.captured("t").expect("captured");
+    assert!(echo.long_lived(), "what is sent with it is sealed");
+    assert_eq!(code(send(&script, with_secret(get("https://r.example/"), &echo)).await), "audience");
+    assert_eq!(code(send(&script, with_secret(get("https://api.example/"), &echo)).await), "sent");
+}
+
+#[tokio::test]
 async fn echoes_are_blanked() {
     let echo = "Bearer hunter2-hunter2";
     let script =
@@ -286,6 +342,17 @@ async fn echoes_are_blanked() {
     let answer = answer.expect("an answer");
     let body = String::from_utf8(answer.body().expect("public")).expect("text");
     assert_eq!((answer.headers("docker-echo"), body.as_str()), (vec!["Bearer ***".to_owned()], "Bearer ***"));
+}
+
+#[tokio::test]
+async fn answers_are_limited_together() {
+    let large = "x".repeat(ANSWER_MAX);
+    let script = Arc::new(Script::default().answer("https://r.example/large", 200, &[], &large));
+    let (mut gate, scrub) = (gate(&script, 64), Scrubber::default());
+    for _ in 0..RECEIVED_MAX / ANSWER_MAX {
+        assert_eq!(code(gate.send(get("https://r.example/large"), &scrub).await), "sent");
+    }
+    assert_eq!(code(gate.send(get("https://r.example/large"), &scrub).await), "limit");
 }
 
 #[tokio::test]
@@ -302,6 +369,9 @@ async fn requests_are_counted_and_headers_checked() {
         "proxy-authorization",
         "TE",
         "x-http-method-override",
+        "X-Original-URL",
+        "x-rewrite-url",
+        "x-forwarded-host",
         "authorization",
     ] {
         let mut out = get("https://r.example/");

@@ -13,6 +13,8 @@ pub enum Limit {
     Memory,
     /// Secrets and responses held at once.
     Handles,
+    /// Secrets to be searched for, and bytes of derived ones.
+    Secrets,
     /// Wall clock.
     Time,
     /// Log lines.
@@ -29,6 +31,7 @@ impl fmt::Display for Limit {
             Self::Fuel => "fuel (an endless loop?)",
             Self::Memory => "memory",
             Self::Handles => "handles (4096 secrets and responses)",
+            Self::Secrets => "secrets (128 in use, 64 MiB derived)",
             Self::Time => "time",
             Self::Log => "log lines (200 a call)",
             Self::Answer => "answer size",
@@ -130,7 +133,7 @@ impl From<ProviderError> for DialectError {
 }
 
 /// Raised by a host function to end a call: becomes [`Failure::Limit`].
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LimitHit(pub(crate) Limit);
 
 impl fmt::Display for LimitHit {

@@ -99,7 +99,7 @@ impl State {
                 tracing::debug!(target: "idp::provider", code, "{message}");
                 refuse(ErrorKind::EgressDenied, code, message)
             }
-            Refused::Invalid(_) => refuse(ErrorKind::Invalid, "request", message),
+            Refused::Limit(_) | Refused::Invalid(_) => refuse(ErrorKind::Invalid, "request", message),
             Refused::Transport { error, .. } => {
                 let (kind, code, sent) = match error {
                     TransportError::Connect(_) => (ErrorKind::Unavailable, "connect", false),
@@ -122,6 +122,7 @@ impl Host for State {
         };
         match self.gate.send(outgoing, &self.scrub).await {
             Ok(answered) => Ok(Ok(self.table.push(answered).map_err(|_| LimitHit(Limit::Handles))?)),
+            Err(Refused::Limit(hit)) => Err(hit.into()),
             Err(refused) => Ok(Err(self.explain(&refused))),
         }
     }

@@ -24,6 +24,7 @@ pub(crate) fn refuse(kind: ErrorKind, code: &str, message: impl Into<String>) ->
 fn explain(error: SecretError) -> Error {
     match error {
         SecretError::Unsupported => refuse(ErrorKind::Unsupported, "algorithm", error.to_string()),
+        SecretError::Assembled => refuse(ErrorKind::Invalid, "assembled", error.to_string()),
         SecretError::Form => refuse(ErrorKind::Invalid, "form", error.to_string()),
         SecretError::TooLarge => refuse(ErrorKind::Invalid, "too-large", error.to_string()),
     }
@@ -46,7 +47,7 @@ impl State {
         derived: Result<Held, SecretError>,
     ) -> wasmtime::Result<Result<Resource<Held>, Error>> {
         match derived {
-            Ok(held) => Ok(Ok(self.lend(held)?)),
+            Ok(held) => Ok(Ok(self.lend_derived(held)?)),
             Err(error) => Ok(Err(explain(error))),
         }
     }
@@ -65,8 +66,8 @@ impl HostSecret for State {
     ) -> wasmtime::Result<Option<Resource<Held>>> {
         match self.table.get(&this)?.json_field(&pointer) {
             Some(held) => {
-                self.scrub.learn(&held);
-                Ok(Some(self.lend(held)?))
+                self.scrub.learn(&held)?;
+                Ok(Some(self.lend_derived(held)?))
             }
             None => Ok(None),
         }
@@ -81,8 +82,8 @@ impl HostSecret for State {
 impl Host for State {
     async fn assemble(&mut self, parts: Vec<Segment>) -> wasmtime::Result<Resource<Held>> {
         let parts = self.parts(parts)?;
-        let held = secrets::assemble(&parts).map_err(|_| LimitHit(Limit::Memory))?;
-        self.lend(held)
+        let held = secrets::assemble(&parts).map_err(|_| LimitHit(Limit::Secrets))?;
+        self.lend_derived(held)
     }
 
     async fn encode(

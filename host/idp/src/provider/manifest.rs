@@ -5,6 +5,7 @@ use serde::Deserialize;
 use wasmparser::{Encoding, Parser, Payload};
 
 use super::pattern::{HostPattern, OriginPattern};
+use super::scrub::printable;
 
 /// Name of the custom section.
 pub(crate) const SECTION: &str = "idp:provider";
@@ -262,15 +263,17 @@ impl Manifest {
     /// Parses and checks the TOML text.
     pub fn parse(text: &str) -> Result<Self, ManifestError> {
         // The schema decides what the rest means, so it is looked at first.
-        let peek: toml::Table =
-            toml::from_str(text).map_err(|error| ManifestError::Syntax(error.message().to_owned()))?;
+        let peek: toml::Table = toml::from_str(text).map_err(|error| syntax(&error, text))?;
         if let Some(schema) = peek.get("schema").and_then(toml::Value::as_integer)
             && schema != 1
         {
             return Err(ManifestError::Schema(schema.unsigned_abs()));
         }
-        let manifest: Self = toml::from_str(text)
-            .map_err(|error| ManifestError::Syntax(error.to_string().trim().to_owned()))?;
+        let manifest: Self = toml::from_str(text).map_err(|error| syntax(&error, text))?;
+        if let Some(text) = peek.values().find_map(unprintable) {
+            let why = format!("`{}` holds control characters", printable(text, 200));
+            return Err(ManifestError::Value { key: "text".to_owned(), why });
+        }
         manifest.check()?;
         Ok(manifest)
     }
@@ -341,6 +344,23 @@ impl Manifest {
 const FUEL_MIN: u64 = 1_000_000;
 const FUEL_DEFAULT: u64 = 200_000_000;
 const FUEL_MAX: u64 = 5_000_000_000;
+
+/// What a parser says, fit for a terminal: it quotes what strangers wrote.
+fn syntax(error: &toml::de::Error, text: &str) -> ManifestError {
+    let before = error.span().and_then(|span| text.get(..span.start));
+    let line = before.map_or(1, |before| before.matches('\n').count() + 1);
+    ManifestError::Syntax(format!("line {line}: {}", printable(error.message(), 1000)))
+}
+
+/// The first text in a value that would move a terminal's cursor or reorder what it shows: `provider show` prints these.
+fn unprintable(value: &toml::Value) -> Option<&str> {
+    match value {
+        toml::Value::String(text) => (printable(text, usize::MAX) != *text).then_some(text),
+        toml::Value::Array(values) => values.iter().find_map(unprintable),
+        toml::Value::Table(table) => table.values().find_map(unprintable),
+        _ => None,
+    }
+}
 
 /// `[a-z0-9-]{1,63}`
 fn is_name(text: &str) -> bool {

@@ -103,3 +103,19 @@ fn defaults() {
     assert_eq!(manifest.egress[0].paths, ["/"]);
     assert_eq!((manifest.ensure.when, manifest.fuel()), (EnsureWhen::Never, 200_000_000));
 }
+
+#[test]
+fn nothing_in_it_draws_on_terminals() {
+    let head = "schema = 1\ncontract = \"0.1\"\nname = \"x\"\nversion = \"1\"\n";
+    for rest in [
+        "display-name = \"Good \\u001b[2Kbuilt in\"\n",
+        "[[setting]]\nname = \"a\"\ndescription = \"b\\u202ec\"\n",
+        "[[host]]\npattern = \"a\\u001b.example.com\"\n",
+        "[[credential]]\nslot = \"a\"\nsources = [\"env:\\rX\"]\n",
+    ] {
+        let error = Manifest::parse(&format!("{head}{rest}")).expect_err(rest);
+        assert!(!error.to_string().chars().any(|c| c.is_control() || c == '\u{202e}'), "{error}");
+    }
+    let error = Manifest::parse(&format!("{head}wrong = 1\n")).expect_err("unknown").to_string();
+    assert!(error.contains("line 5") && error.contains("wrong"), "{error}");
+}

@@ -104,7 +104,7 @@ pub struct Removal {
 type Pairs = Vec<(String, String)>;
 
 fn map(pairs: Pairs) -> BTreeMap<String, String> {
-    pairs.into_iter().map(|(key, value)| (key, printable(&value, 4096))).collect()
+    pairs.into_iter().map(|(key, value)| (printable(&key, 128), printable(&value, 4096))).collect()
 }
 
 /// One export: `$self.ask!(interface, "interface.function", budget, question, call_function(arguments), |answer| conversion)`.
@@ -309,7 +309,7 @@ impl ProviderDialect {
                 let items = page.items.into_iter();
                 let items = items.map(|item| Entry {
                     name: printable(&item.name, 1000),
-                    digest: item.digest,
+                    digest: item.digest.map(|digest| printable(&digest, 200)),
                     extra: map(item.extra),
                 });
                 Page { items: items.collect(), next: page.next }
@@ -373,8 +373,8 @@ impl ProviderDialect {
             call_remove(&name, &target, &options),
             |answer: v0_1::artifacts::Removal| {
                 Removal {
-                    removed: answer.removed,
-                    also_removed: answer.also_removed,
+                    removed: answer.removed.iter().map(|name| printable(name, 1000)).collect(),
+                    also_removed: answer.also_removed.iter().map(|name| printable(name, 1000)).collect(),
                     asynchronous: answer.asynchronous,
                     note: map(answer.extra).remove("note"),
                 }

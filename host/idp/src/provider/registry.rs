@@ -175,9 +175,13 @@ fn bad_manifest(provider: &str, error: ManifestError) -> ProviderError {
 /// The bytes of a component, not more than there may be.
 fn read(path: &Path) -> Result<Vec<u8>, ProviderError> {
     let name = path.display().to_string();
-    let size = std::fs::metadata(path).map_err(|error| unusable(&name, error))?.len();
-    if size > COMPONENT_MAX {
-        return Err(unusable(&name, ManifestError::TooLarge(size)));
+    let found = std::fs::metadata(path).map_err(|error| unusable(&name, error))?;
+    // A pipe would be waited for, a device has no end.
+    if !found.is_file() {
+        return Err(unusable(&name, "it is not a file"));
+    }
+    if found.len() > COMPONENT_MAX {
+        return Err(unusable(&name, ManifestError::TooLarge(found.len())));
     }
     std::fs::read(path).map_err(|error| unusable(&name, error))
 }
@@ -349,10 +353,10 @@ impl Providers {
                 (self.built_in(GENERIC)?, 0, String::new(), BTreeMap::new())
             }
         };
-        // Kept as found, generic too: the answer is what the next command would see. A registry in trouble says nothing of itself.
-        let doubtful = answer.status >= 500 || answer.status == 429;
-        let doubtful =
-            doubtful || evidence.iter().any(|found| matches!(found, Evidence::IdentifyFailed { .. }));
+        // Kept as found, generic too: the answer is what the next command would see. But only a registry's own answer speaks for it
+        // (OCI distribution 1.1, end-1): one that is starting, limited, or hidden by a proxy's error page says nothing of itself.
+        let doubtful = !matches!(answer.status, 200 | 401)
+            || evidence.iter().any(|found| matches!(found, Evidence::IdentifyFailed { .. }));
         let provider = info.manifest.name.clone();
         let detected = Detected { provider, certainty, product, settings: settings.clone(), at: 0 };
         if !doubtful {

@@ -5,14 +5,22 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use memchr::memmem;
 use zeroize::Zeroizing;
 
+use super::error::{Limit, LimitHit};
 use super::secrets::{Held, hex};
 
 /// Shorter secrets are not searched for: they would blank ordinary words, and are found by guessing anyway.
 const LEAST: usize = 4;
 /// Shorter secrets are not searched for in encoded forms.
 const LEAST_ENCODED: usize = 6;
+/// Shorter secrets may stand in another one by chance.
+const LEAST_INSIDE: usize = 8;
+/// Secrets that are searched for in one call: every one of them costs a search of everything that flows back.
+const KNOWN_MAX: usize = 128;
+/// Their bytes together.
+const KNOWN_BYTES: usize = 2 * 1024 * 1024;
 /// What stands where a secret was.
 pub(crate) const BLANK: &str = "***";
 
@@ -23,6 +31,7 @@ pub(crate) struct Scrubber(Arc<Mutex<Known>>);
 #[derive(Default)]
 struct Known {
     secrets: Vec<Held>,
+    bytes: usize,
     forms: Vec<Zeroizing<Vec<u8>>>,
 }
 
@@ -37,9 +46,20 @@ impl Scrubber {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks for this secret from now on.
-    pub(crate) fn learn(&self, held: &Held) {
-        self.known().learn(held);
+    /// Looks for this secret from now on. More than can be looked for ends the call.
+    pub(crate) fn learn(&self, held: &Held) -> Result<(), LimitHit> {
+        self.known().learn(held)
+    }
+
+    /// The known secrets that stand in `value` as they are or in base64, for what is cut out of an answer.
+    pub(crate) fn inside(&self, value: &[u8]) -> Vec<Held> {
+        let there = |held: &&Held| {
+            let bytes = held.expose();
+            bytes.len() >= LEAST_INSIDE
+                && (memmem::find(value, bytes).is_some()
+                    || base64_forms(bytes).iter().any(|form| memmem::find(value, form.as_bytes()).is_some()))
+        };
+        self.known().secrets.iter().filter(there).cloned().collect()
     }
 
     /// Blanks every form of every known secret.
@@ -50,7 +70,7 @@ impl Scrubber {
     /// Blanks every form of every known secret.
     pub(crate) fn text(&self, text: &mut String) {
         let known = self.known();
-        if known.forms.iter().any(|form| find(text.as_bytes(), form).is_some()) {
+        if known.forms.iter().any(|form| memmem::find(text.as_bytes(), form).is_some()) {
             let mut bytes = std::mem::take(text).into_bytes();
             known.blank(&mut bytes);
             *text = String::from_utf8_lossy(&bytes).into_owned();
@@ -66,10 +86,14 @@ impl Scrubber {
 }
 
 impl Known {
-    fn learn(&mut self, held: &Held) {
+    fn learn(&mut self, held: &Held) -> Result<(), LimitHit> {
         let value = held.expose();
         if value.len() < LEAST || self.secrets.iter().any(|known| known.expose() == value) {
-            return;
+            return Ok(());
+        }
+        self.bytes += value.len();
+        if self.secrets.len() >= KNOWN_MAX || self.bytes > KNOWN_BYTES {
+            return Err(LimitHit(Limit::Secrets));
         }
         self.secrets.push(held.clone());
         let mut add = |form: Vec<u8>| {
@@ -83,8 +107,9 @@ impl Known {
         {
             let inner = &json[1..json.len() - 1];
             add(inner.as_bytes().to_vec());
-            // Some servers write a slash as `\/`.
+            // Some servers write a slash as `\/`; Go's write what HTML knows as `\u0026`.
             add(inner.replace('/', "\\/").into_bytes());
+            add(inner.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026").into_bytes());
         }
         if value.len() >= LEAST_ENCODED {
             let lower = hex(value);
@@ -100,15 +125,24 @@ impl Known {
         }
         // Longest first, so that a part of a longer form is not blanked out of it.
         self.forms.sort_by_key(|form| std::cmp::Reverse(form.len()));
+        Ok(())
     }
 
     fn blank(&self, data: &mut Vec<u8>) {
         for form in &self.forms {
-            let mut from = 0;
-            while let Some(at) = find(&data[from..], form) {
-                data.splice(from + at..from + at + form.len(), BLANK.bytes());
-                from += at + BLANK.len();
+            // One pass and one copy: an answer may hold a million echoes.
+            let mut places = memmem::find_iter(data, form.as_slice()).peekable();
+            if places.peek().is_none() {
+                continue;
             }
+            let (mut blanked, mut from) = (Vec::with_capacity(data.len()), 0);
+            for at in places {
+                blanked.extend_from_slice(&data[from..at]);
+                blanked.extend_from_slice(BLANK.as_bytes());
+                from = at + form.len();
+            }
+            blanked.extend_from_slice(&data[from..]);
+            *data = blanked;
         }
     }
 }
@@ -156,31 +190,22 @@ fn base64_forms(value: &[u8]) -> Vec<String> {
     forms
 }
 
-fn find(data: &[u8], form: &[u8]) -> Option<usize> {
-    let (first, rest) = form.split_first()?;
-    let mut from = 0;
-    while let Some(at) = data[from..].iter().position(|byte| byte == first) {
-        let at = from + at;
-        if data[at + 1..].starts_with(rest) {
-            return Some(at);
-        }
-        from = at + 1;
-    }
-    None
-}
-
 #[cfg(test)]
 mod tests {
     use base64::Engine as _;
     use idp_oci::secret::Secret;
     use proptest::prelude::*;
 
-    use super::{Scrubber, percent, printable};
+    use super::{KNOWN_BYTES, KNOWN_MAX, Scrubber, percent, printable};
     use crate::provider::secrets::{Audience, Held, hex};
+
+    fn held(secret: &str) -> Held {
+        Held::credential(&Secret::new(secret), Audience::default())
+    }
 
     fn scrubber(secret: &str) -> Scrubber {
         let scrubber = Scrubber::default();
-        scrubber.learn(&Held::credential(&Secret::new(secret), Audience::default()));
+        scrubber.learn(&held(secret)).expect("few");
         scrubber
     }
 
@@ -188,6 +213,24 @@ mod tests {
     fn lines_are_for_terminals() {
         assert_eq!(printable("a\u{1b}[31m\nb\u{202e}", 100), "a\\u{1b}[31m\\nb\\u{202e}");
         assert_eq!(printable("äöü", 4), "äö…");
+    }
+
+    #[test]
+    fn what_goes_writes_of_html_is_found() {
+        let mut text = r#"{"echo":"a\u0026b\u003cc-1"}"#.to_owned();
+        scrubber("a&b<c-1").text(&mut text);
+        assert_eq!(text, r#"{"echo":"***"}"#);
+    }
+
+    #[test]
+    fn a_call_knows_so_many_secrets_and_no_more() {
+        let scrubber = Scrubber::default();
+        for number in 0..KNOWN_MAX {
+            scrubber.learn(&held(&format!("secret-{number}"))).expect("few enough");
+        }
+        scrubber.learn(&held("secret-0")).expect("a known one costs nothing");
+        assert!(scrubber.learn(&held("one-too-many")).is_err());
+        assert!(Scrubber::default().learn(&held(&"x".repeat(KNOWN_BYTES + 1))).is_err());
     }
 
     proptest! {

@@ -47,6 +47,8 @@ pub(crate) enum SecretError {
     Unsupported,
     #[error("the secret is not in that form")]
     Form,
+    #[error("what was put together here is not decoded: whether it fits would tell what is in it")]
+    Assembled,
     #[error("a secret larger than 1 MiB")]
     TooLarge,
 }
@@ -57,6 +59,8 @@ struct Inner {
     long_lived: bool,
     /// A whole document from the host: the only thing whose fields may be asked for.
     document: bool,
+    /// Nothing of the guest's is in it: the only thing that may be decoded.
+    whole: bool,
 }
 
 /// A secret in a guest's table. Cloning shares the bytes; they are wiped with the last one.
@@ -123,7 +127,7 @@ impl Rendered {
             audience.intersect(&held.0.audience);
         }
         let long_lived = self.secrets.iter().any(Held::long_lived);
-        Held(Arc::new(Inner { bytes, audience, long_lived, document: false }))
+        Held(Arc::new(Inner { bytes, audience, long_lived, document: false, whole: false }))
     }
 }
 
@@ -138,14 +142,17 @@ impl Held {
         Self::document(value.expose().as_bytes(), audience, true)
     }
 
-    /// Something cut out of an answer.
-    pub(crate) fn captured(value: &[u8], audience: Audience) -> Self {
-        Self::document(value, audience, false)
+    /// Something cut out of an answer; of the known secrets that stand in it, it has the limits too.
+    pub(crate) fn captured(value: &[u8], mut audience: Audience, inside: &[Self]) -> Self {
+        for held in inside {
+            audience.intersect(&held.0.audience);
+        }
+        Self::document(value, audience, inside.iter().any(Self::long_lived))
     }
 
     fn document(value: &[u8], audience: Audience, long_lived: bool) -> Self {
         let bytes = Zeroizing::new(value.to_vec());
-        Self(Arc::new(Inner { bytes, audience, long_lived, document: true }))
+        Self(Arc::new(Inner { bytes, audience, long_lived, document: true, whole: true }))
     }
 
     /// The bytes. For rendering and for the echo guard only.
@@ -184,6 +191,7 @@ impl Held {
             audience: self.0.audience.clone(),
             long_lived: self.0.long_lived,
             document: false,
+            whole: true,
         })))
     }
 }
@@ -194,12 +202,18 @@ pub(crate) fn assemble(parts: &[Part]) -> Result<Held, SecretError> {
     Ok(rendered.derive(rendered.bytes.clone()))
 }
 
+/// The same secret in another form.
 fn one(held: &Held, bytes: Vec<u8>) -> Result<Held, SecretError> {
     if bytes.len() > SECRET_MAX {
         return Err(SecretError::TooLarge);
     }
-    let rendered = Rendered { bytes: Zeroizing::default(), secrets: vec![held.clone()] };
-    Ok(rendered.derive(Zeroizing::new(bytes)))
+    Ok(Held(Arc::new(Inner {
+        bytes: Zeroizing::new(bytes),
+        audience: held.0.audience.clone(),
+        long_lived: held.long_lived(),
+        document: false,
+        whole: held.0.whole,
+    })))
 }
 
 /// `secrets.encode`
@@ -221,8 +235,11 @@ pub(crate) fn encode(held: &Held, encoding: &str) -> Result<Held, SecretError> {
     one(held, text.into_bytes())
 }
 
-/// `secrets.decode`
+/// `secrets.decode`. Not of anything assembled: with chosen text around a secret, success or failure is an oracle.
 pub(crate) fn decode(held: &Held, encoding: &str) -> Result<Held, SecretError> {
+    if !held.0.whole {
+        return Err(SecretError::Assembled);
+    }
     let bytes = held.expose();
     let decoded = match encoding {
         "base64" => STANDARD.decode(bytes).map_err(|_| SecretError::Form)?,

@@ -46,6 +46,23 @@ fn fields_of_whole_documents_only() {
 }
 
 #[test]
+fn decoding_is_no_oracle() {
+    let secret = held("0a1b", &["registry"]);
+    // "Is the first digit below 8?": a surrogate or not. "Is the length even?": hexadecimal or not.
+    for (before, after, encoding) in [("\"\\ud", "\"", "json-string"), ("0", "", "hex"), ("", "==", "base64")]
+    {
+        let probe = assemble(&[text(before), Part::Secret(secret.clone()), text(after)]).expect("assembled");
+        assert_eq!(decode(&probe, encoding).map(|_| ()), Err(SecretError::Assembled), "{encoding}");
+        let again = encode(&probe, "hex").expect("encoded");
+        assert_eq!(decode(&again, "hex").map(|_| ()), Err(SecretError::Assembled), "{encoding}");
+    }
+    let tag = mac("hmac-sha256", &secret, &[]).expect("a tag");
+    assert_eq!(decode(&tag, "hex").map(|_| ()), Err(SecretError::Assembled));
+    let field = held("{\"key\":\"MTI=\"}", &["registry"]).json_field("/key").expect("a field");
+    assert_eq!(decode(&field, "base64").expect("decoded").expose(), b"12");
+}
+
+#[test]
 fn encodings_go_there_and_back() {
     let secret = held("pä/ss+?\"\n", &["registry"]);
     for encoding in

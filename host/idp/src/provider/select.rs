@@ -134,7 +134,8 @@ pub(crate) fn by_host(candidates: &[Candidate], registry: &Registry) -> (Option<
     (chosen, evidence)
 }
 
-/// The candidates whose fingerprints match an answer, the most certain first, built-in ones before others.
+/// The candidates whose fingerprints match an answer, the most certain first. Built-in ones come before all others: how certain a
+/// third party calls itself must not bring it the credentials of a registry that idp knows.
 pub(crate) fn by_answer(candidates: &[Candidate], answer: &Answer) -> Vec<(usize, Evidence, u8)> {
     let values = answer.headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("www-authenticate"));
     let challenges = challenge::parse(values.map(|(_, value)| value.as_str()));
@@ -157,7 +158,7 @@ pub(crate) fn by_answer(candidates: &[Candidate], answer: &Answer) -> Vec<(usize
         })
         .collect();
     found.sort_by_key(|(index, _, certainty)| {
-        (std::cmp::Reverse(*certainty), !candidates[*index].built_in, *index)
+        (!candidates[*index].built_in, std::cmp::Reverse(*certainty), *index)
     });
     found
 }
@@ -281,9 +282,10 @@ mod tests {
     fn fingerprints() {
         let candidates = candidates();
         let gitea = "Bearer realm=\"https://r.example/v2/token\",service=\"container_registry\",scope=\"*\"";
+        let both = format!("Basic realm=\"x\", {gitea}");
         for (headers, expect) in [
             (vec![("www-authenticate", gitea)], vec![3, 4]),
-            (vec![("WWW-Authenticate", gitea), ("X-Noisy", "")], vec![4, 3]),
+            (vec![("WWW-Authenticate", gitea), ("X-Noisy", "")], vec![3, 4]),
             (vec![("www-authenticate", "Basic realm=\"x\"")], vec![]),
             (
                 vec![(
@@ -293,7 +295,8 @@ mod tests {
                 vec![4],
             ),
             (vec![("www-authenticate", "Basic realm=x"), ("www-authenticate", gitea)], vec![3, 4]),
-            (vec![("www-authenticate", "Bearer realm=\"unclosed")], vec![]),
+            (vec![("www-authenticate", both.as_str())], vec![3, 4]),
+            (vec![("www-authenticate", "Bearer realm=\"unclosed")], vec![4]),
             (vec![], vec![]),
         ] {
             let found: Vec<usize> =

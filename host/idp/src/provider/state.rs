@@ -24,6 +24,8 @@ pub(crate) const LOG_LINES: usize = 200;
 pub(crate) const LOG_LINE: usize = 4096;
 /// Values kept for a provider at once.
 const REMEMBERED_MAX: usize = 64;
+/// Bytes of the secrets that one call derives.
+const DERIVED_MAX: usize = 64 * 1024 * 1024;
 
 /// What a provider logged in one call; outlives the store, so that a failure can quote it.
 #[derive(Debug, Clone)]
@@ -40,6 +42,14 @@ impl LogBook {
     /// Keeps a line that holds no secret any more. The line after the last ends the call.
     pub(crate) fn add(&self, level: log::Level, line: String) -> Result<(), LimitHit> {
         let provider = &*self.provider;
+        {
+            let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+            // Before it is shown: a guest may go on writing to its standard output after the error.
+            if lines.len() >= LOG_LINES {
+                return Err(LimitHit(Limit::Log));
+            }
+            lines.push(line.clone());
+        }
         match level {
             log::Level::Trace => tracing::trace!(target: "idp::provider", provider, "{line}"),
             log::Level::Debug => tracing::debug!(target: "idp::provider", provider, "{line}"),
@@ -47,11 +57,6 @@ impl LogBook {
             log::Level::Warn => tracing::warn!(target: "idp::provider", provider, "{line}"),
             log::Level::Error => tracing::error!(target: "idp::provider", provider, "{line}"),
         }
-        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        if lines.len() >= LOG_LINES {
-            return Err(LimitHit(Limit::Log));
-        }
-        lines.push(line);
         Ok(())
     }
 
@@ -95,10 +100,33 @@ pub(crate) struct Question {
     pub(crate) subject: Option<Answer>,
 }
 
+/// An answer to a request of the host's own, as a guest may see it: what a query holds may let one in.
+fn subject(answer: &Answer, scrub: &Scrubber) -> invocation::Answer {
+    let clean = |text: &str| {
+        let mut text = text.to_owned();
+        scrub.text(&mut text);
+        text
+    };
+    let path = |text: &str| clean(text.split(['?', '#']).next().unwrap_or_default());
+    let headers = answer.headers.iter().filter(|(name, _)| !name.starts_with("set-cookie"));
+    let headers = headers
+        .map(|(name, value)| (name.clone(), if name == "location" { path(value) } else { clean(value) }));
+    invocation::Answer {
+        method: answer.method.clone(),
+        url: path(&answer.url),
+        status: answer.status,
+        headers: headers.collect(),
+        body_prefix: clean(&answer.body),
+        extra: Vec::new(),
+    }
+}
+
 /// The data of one store.
 pub(crate) struct State {
     pub(crate) table: ResourceTable,
     pub(crate) limits: StoreLimits,
+    /// Bytes of what was derived so far; what was dropped counts too.
+    pub(crate) derived: usize,
     pub(crate) wasi: WasiCtx,
     pub(crate) gate: Gate,
     pub(crate) scrub: Scrubber,
@@ -113,6 +141,15 @@ pub(crate) struct State {
 }
 
 impl State {
+    /// Puts a secret that was just made into the guest's table, and counts it.
+    pub(crate) fn lend_derived(&mut self, held: Held) -> wasmtime::Result<Resource<Held>> {
+        self.derived = self.derived.saturating_add(held.expose().len());
+        if self.derived > DERIVED_MAX {
+            return Err(LimitHit(Limit::Secrets).into());
+        }
+        self.lend(held)
+    }
+
     /// Puts a secret into the guest's table.
     pub(crate) fn lend(&mut self, held: Held) -> wasmtime::Result<Resource<Held>> {
         self.table.push(held).map_err(|_| LimitHit(Limit::Handles).into())
@@ -185,7 +222,7 @@ impl invocation::Host for State {
         for (name, value) in &set.secrets {
             let held = Held::credential(value, audience.clone());
             // From now on it is searched for, whatever the guest makes of it.
-            self.scrub.learn(&held);
+            self.scrub.learn(&held)?;
             secret.push((name.clone(), self.lend(held)?));
         }
         Ok(Some(invocation::CredentialSet { kind: set.kind.clone(), public: set.public.clone(), secret }))
@@ -205,19 +242,12 @@ impl invocation::Host for State {
     }
 
     async fn subject(&mut self) -> wasmtime::Result<Option<invocation::Answer>> {
-        Ok(self.question.subject.as_ref().map(|answer| {
-            let mut body_prefix = answer.body.clone();
-            self.scrub.text(&mut body_prefix);
-            let headers = answer.headers.iter().filter(|(name, _)| !name.starts_with("set-cookie"));
-            invocation::Answer {
-                method: answer.method.clone(),
-                url: answer.url.clone(),
-                status: answer.status,
-                headers: headers.cloned().collect(),
-                body_prefix,
-                extra: Vec::new(),
-            }
-        }))
+        let Some(answer) = &self.question.subject else { return Ok(None) };
+        // The host sent that request: with the credentials, whether or not the guest has asked for them in this call.
+        for value in self.context.credentials.values().flat_map(|set| &set.secrets).map(|(_, value)| value) {
+            self.scrub.learn(&Held::credential(value, Audience::only(Vec::new())))?;
+        }
+        Ok(Some(subject(answer, &self.scrub)))
     }
 
     async fn operation(&mut self) -> wasmtime::Result<String> {
@@ -235,7 +265,7 @@ impl invocation::Host for State {
     async fn remembered(&mut self, key: String) -> wasmtime::Result<Option<Resource<Held>>> {
         match self.memory.get(&key) {
             Some(held) => {
-                self.scrub.learn(&held);
+                self.scrub.learn(&held)?;
                 Ok(Some(self.lend(held)?))
             }
             None => Ok(None),
@@ -253,5 +283,54 @@ impl invocation::Host for State {
             self.memory.put(key, held, Duration::from_secs(u64::from(expires_in_s)));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use idp_oci::client::dialect::Answer;
+    use idp_oci::secret::Secret;
+
+    use super::{LOG_LINES, LogBook, subject};
+    use crate::provider::scrub::Scrubber;
+    use crate::provider::secrets::{Audience, Held};
+    use crate::provider::v0_1::idp::registry_provider::log::Level;
+
+    #[test]
+    fn the_answer_in_question_shows_no_secret() {
+        let scrub = Scrubber::default();
+        let secret = Held::credential(&Secret::new("hunter2-hunter2"), Audience::default());
+        scrub.learn(&secret).expect("one");
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let shown = subject(
+            &Answer {
+                method: "PUT".to_owned(),
+                url: "https://store.example/x?signature=s-1".to_owned(),
+                status: 403,
+                headers: vec![
+                    pair("location", "https://store.example/y?signature=s-1"),
+                    pair("x-echo", "Bearer hunter2-hunter2"),
+                    pair("set-cookie", "a=b"),
+                ],
+                body: "you sent aHVudGVyMi1odW50ZXIy".to_owned(),
+            },
+            &scrub,
+        );
+        assert_eq!(shown.url, "https://store.example/x");
+        assert_eq!(
+            shown.headers,
+            [pair("location", "https://store.example/y"), pair("x-echo", "Bearer ***")]
+        );
+        assert!(!shown.body_prefix.contains("aHVudGVy"), "{}", shown.body_prefix);
+    }
+
+    #[test]
+    fn the_log_ends() {
+        let log = LogBook::new("x 1");
+        for _ in 0..LOG_LINES {
+            log.add(Level::Debug, "line".to_owned()).expect("within the limit");
+        }
+        assert!(log.add(Level::Debug, "one more".to_owned()).is_err());
+        assert_eq!((log.tail(1), log.tail(1000).len()), (vec!["line".to_owned()], LOG_LINES));
     }
 }

@@ -20,6 +20,8 @@ pub(crate) fn run(mode: &str) -> Option<Outcome> {
         "log-flood" => log_flood(),
         "log-long" => log_long(),
         "handles" => handles(),
+        "secrets-large" => secrets_large(),
+        "secrets-many" => secrets_many(),
         "responses" => responses(),
         "requests" => requests(),
         "argument-big" => argument_big(),
@@ -97,6 +99,26 @@ fn log_long() -> Outcome {
 fn handles() -> Outcome {
     let held: Vec<Secret> = (0..5000).map(|index| assemble(&[Segment::Text(index.to_string())])).collect();
     Outcome::Escaped(format!("{} secrets at once", held.len()))
+}
+
+/// Few handles with much behind them: the memory is the host's.
+fn secrets_large() -> Outcome {
+    let mebibyte = "x".repeat(1024 * 1024);
+    let held: Vec<Secret> = (0..1000).map(|_| assemble(&[Segment::Text(mebibyte.clone())])).collect();
+    Outcome::Escaped(format!("{} secrets of a mebibyte", held.len()))
+}
+
+/// One request with more secrets than an answer can be searched for.
+fn secrets_many() -> Outcome {
+    let held: Vec<Secret> =
+        (0..1500).map(|index| assemble(&[Segment::Text(format!("secret-{index}"))])).collect();
+    let mut request = sly::get(&sly::target("/chaos/ok"));
+    let value = held.iter().map(Segment::Secret).collect();
+    request.headers.push(http::Header { name: "x-many".to_owned(), value });
+    match http::send(&request) {
+        Ok(_) => Outcome::Escaped(format!("{} secrets in one request", held.len())),
+        Err(error) => Outcome::Refused(format!("{}: {}", error.code, error.message)),
+    }
 }
 
 /// As many answers, none of them dropped.
