@@ -13,7 +13,7 @@ use crate::config::credentials::CredentialError;
 use crate::config::registries::RegistriesError;
 use crate::ops::Error;
 
-/// How the process ends (`docs/reference/errors.md`). A promise: numbers are never reused.
+/// How the process ends (the table in `docs/usage.md`). A promise: numbers are never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Exit {
@@ -133,9 +133,14 @@ impl Report {
         }
         match error.kind() {
             Kind::Auth => match credential {
-                Some(source) => self.hints.push(format!(
-                    "credentials came from {source}; `idp login {registry}` checks and stores others"
-                )),
+                Some(source) => {
+                    // The provider's shorter version of the same.
+                    let known = format!("run `idp login {registry}`");
+                    self.hints.retain(|hint| *hint != known);
+                    self.hints.push(format!(
+                        "credentials came from {source}; `idp login {registry}` checks and stores others"
+                    ));
+                }
                 // The provider said so already, or a credential helper failed.
                 None if self.hints.iter().any(|hint| hint.contains("idp login")) => {}
                 None => {
@@ -147,7 +152,10 @@ impl Report {
                     "trying again unchanged may help; `--log-level debug` shows every request".to_owned(),
                 );
             }
-            Kind::NotFound if self.hints.is_empty() => {
+            // Not after `idp list REGISTRY` itself: that would send people in a circle.
+            Kind::NotFound
+                if self.hints.is_empty() && !self.sentence.ends_with(&format!("list `{registry}`")) =>
+            {
                 self.hints.push(format!("`idp list {registry}` shows what is there"));
             }
             Kind::NotFound | Kind::Interrupted | Kind::Other => {}
@@ -192,6 +200,7 @@ fn exit(error: &Error) -> Exit {
         Error::PushDisabled(_) | Error::Credential(_) => Exit::Auth,
         Error::Source(error) => match error {
             SourceError::NotFound(_) => Exit::NotFound,
+            SourceError::Malformed(_) => Exit::Usage,
             SourceError::Invalid(_)
             | SourceError::Manifest { .. }
             | SourceError::Io { .. }
@@ -232,6 +241,9 @@ fn hint(error: &Error) -> Option<String> {
                 "`chmod 600 {}`, or keep the password elsewhere: passwordFile, passwordEnv, helper",
                 file.display()
             )
+        }
+        Error::Io { error, .. } if error.kind() == std::io::ErrorKind::AddrInUse => {
+            "another program listens there; choose another port with --listen (0 takes a free one)".to_owned()
         }
         Error::Credential(CredentialError::NoPassword(_)) => {
             "give the password with --password-stdin or IDPBUILDER_REGISTRY_PASSWORD".to_owned()
