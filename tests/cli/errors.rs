@@ -56,7 +56,7 @@ fn a_docker_daemon_that_is_not_there() {
     --- stdout
     --- stderr
     error: Failed to push `app:1` to `127.0.0.1:[PORT]/app`
-      caused by: image app:1 of the Docker daemon at unix:///nonexistent/docker.sock: cannot reach the Docker daemon at unix:///nonexistent/docker.sock: No such file or directory (os error 2); is it running? DOCKER_HOST says where, if elsewhere
+      caused by: image app:1 of the Docker daemon at unix:///nonexistent/docker.sock: cannot reach the Docker daemon at unix:///nonexistent/docker.sock: No such file or directory (os error 2); is it running? DOCKER_HOST says where, if elsewhere; and there is no file or directory of this name
     "#);
 }
 

@@ -73,7 +73,9 @@ fn push_in_short() {
     Usage: idp push [OPTIONS] <SOURCE> [DEST]
 
     Arguments:
-      <SOURCE>  What is pushed
+      <SOURCE>  An image of the Docker daemon (app:1.0), oci:DIR[:TAG], oci-archive:FILE[:TAG],
+                docker-archive:FILE[:NAME], or a path: a layout, an archive, or a directory that is
+                pushed as it is
       [DEST]    Where to: a reference, or repository[:tag] in the default registry; the source's own
                 name unless given
 
@@ -83,19 +85,21 @@ fn push_in_short() {
       -h, --help                 Print help (see more with '--help')
 
     Registry options:
-      -r, --registry <REGISTRY>   Registry of names that have none: host[:port] or a URL [env:
-                                  IDPBUILDER_REGISTRY_URL]
-      -u, --username <USER>       User name [env: IDPBUILDER_REGISTRY_USERNAME]
-      -p, --password <PASSWORD>   Password; other users of this machine may see it, so prefer
-                                  --password-stdin [env: IDPBUILDER_REGISTRY_PASSWORD]
-          --password-stdin        Read the password from stdin
-      -t, --token <TOKEN>         Token: with a user it is sent as that user's password, alone as a
-                                  bearer token [env: IDPBUILDER_REGISTRY_TOKEN]
-          --insecure              Allow plain HTTP and certificates that do not verify [env:
-                                  IDPBUILDER_REGISTRY_INSECURE]
-          --provider <NAME|PATH>  Provider to use: a name, or the path of a component
-          --grant <GRANT>         Allow the provider something that its manifest asks for: egress=ORIGIN
-                                  [METHOD,METHOD] [/PATH]
+      -r, --registry <REGISTRY>      Registry of names that have none: host[:port] or a URL [env:
+                                     IDPBUILDER_REGISTRY_URL]
+      -u, --username <USER>          User name [env: IDPBUILDER_REGISTRY_USERNAME]
+      -p, --password <PASSWORD>      Password; other users of this machine may see it, so prefer
+                                     --password-stdin [env: IDPBUILDER_REGISTRY_PASSWORD]
+          --password-stdin           Read the password from stdin
+      -t, --token <TOKEN>            Token: with a user it is sent as that user's password, alone as a
+                                     bearer token [env: IDPBUILDER_REGISTRY_TOKEN]
+          --insecure                 Allow plain HTTP and certificates that do not verify [env:
+                                     IDPBUILDER_REGISTRY_INSECURE]
+          --allow-private-redirects  Follow the registry to private addresses where it is not itself
+          --provider <NAME|PATH>     Provider to use: a name, the path of a component, or `none` for the
+                                     specification's own behaviour
+          --grant <GRANT>            Allow the provider something that its manifest asks for:
+                                     egress=ORIGIN [METHOD,METHOD] [/PATH]
 
     Global options:
           --output <FORMAT>    How results are printed: stdout carries the result and nothing else
@@ -113,9 +117,8 @@ fn push_in_short() {
       idp push docker-archive:app.tar registry.example/team/app
       idp push ./manifests registry.example/team/manifests:1.2.0
 
-    SOURCE is oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME], docker-daemon:NAME, a
-    directory, a tar, or the
-    name of an image in the Docker daemon. Stdout holds one line, registry/repository@digest.
+    A name that is no path is an image of the Docker daemon; docker-daemon:NAME says so. Stdout holds
+    one line, registry/repository@digest.
     --- stderr
     "#);
 }

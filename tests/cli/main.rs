@@ -6,6 +6,7 @@ mod config;
 mod errors;
 mod help;
 mod login;
+mod mistakes;
 mod peers;
 mod push;
 mod reference;

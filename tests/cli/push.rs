@@ -56,7 +56,7 @@ fn a_rehearsal_writes_nothing() {
     --- stdout
     127.0.0.1:[PORT]/app@sha256:a6384d584d5602475b0b5363609a4274ace497e82e3b3c79dd8298a48d2844d8
     --- stderr
-    Would push directory [ROOT]/work/./app to 127.0.0.1:[PORT]/app:1: 2 blobs, 2 sent (86 B), 0 already there, through provider none
+    Would push directory [ROOT]/work/./app to 127.0.0.1:[PORT]/app:1: 2 blobs (86 B); the registry was not asked
     "#);
 }
 

@@ -17,9 +17,13 @@ pub enum NameError {
     /// The path part.
     #[error(
         "`{0}` is not a repository name: lower-case letters, digits and single separators (`.`, `_`, `__`, `-`) in \
-         components joined by `/`, at most 255 characters"
+         components joined by `/`, at most 255 characters{hint}",
+        hint = repository_hint(.0)
     )]
     Repository(String),
+    /// A host and nothing behind it.
+    #[error("`{0}` names a registry and no repository in it: write registry/repository[:tag]")]
+    NoRepository(String),
     /// The part after `:`.
     #[error(
         "`{0}` is not a tag: letters, digits, `_`, `.` and `-`, not starting with `.` or `-`, at most 128 characters"
@@ -31,6 +35,15 @@ pub enum NameError {
     /// A name without a host where nothing says which registry is meant.
     #[error("`{0}` names no registry: write host/repository, or give --registry")]
     NoRegistry(String),
+}
+
+fn repository_hint(text: &str) -> String {
+    let lower = text.to_lowercase();
+    if lower != text && lower.parse::<Repository>().is_ok() {
+        format!("; `{lower}` is one")
+    } else {
+        String::new()
+    }
 }
 
 fn scheme_hint(text: &str) -> &'static str {
@@ -245,9 +258,17 @@ impl Reference {
             Some((first, rest)) if is_host(first) => (Some(first.parse()?), rest),
             _ => (None, text),
         };
-        let registry = registry
-            .or_else(|| default_registry.cloned())
-            .ok_or_else(|| NameError::NoRegistry(text.chars().take(300).collect()))?;
+        let shortened = || text.chars().take(300).collect();
+        if registry.is_some() && rest.is_empty() {
+            return Err(NameError::NoRepository(shortened()));
+        }
+        let registry = registry.or_else(|| default_registry.cloned()).ok_or_else(|| {
+            if is_bare_host(text) {
+                NameError::NoRepository(shortened())
+            } else {
+                NameError::NoRegistry(shortened())
+            }
+        })?;
         let (rest, digest) = match rest.split_once('@') {
             Some((rest, digest)) => (rest, Some(digest.parse()?)),
             None => (rest, None),
@@ -272,6 +293,12 @@ impl Reference {
     pub fn pinned(&self, digest: &Digest) -> String {
         format!("{}/{}@{digest}", self.registry, self.repository)
     }
+}
+
+/// `registry.example` or `127.0.0.1:5000` where a reference is due.
+fn is_bare_host(text: &str) -> bool {
+    let (host, port) = text.split_once(':').unwrap_or((text, "0"));
+    !text.contains('/') && (host.contains('.') || host == "localhost") && port.parse::<u16>().is_ok()
 }
 
 fn is_host(component: &str) -> bool {

@@ -32,6 +32,9 @@ impl Auth for Generic {
                 _ => refusal::error(&answer, "log in"),
             });
         }
+        if let Some(page) = refusal::web_page(&answer) {
+            return Err(page);
+        }
         let kind = if matches!(grant.authorization, Authorization::Anonymous) { "anonymous" } else { "user" };
         let mut found = pairs([("kind", kind)]);
         found.extend(grant.extra.into_iter().filter(|(key, _)| key == "account"));

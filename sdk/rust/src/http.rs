@@ -270,9 +270,12 @@ impl Response {
     /// The body, parsed.
     ///
     /// # Errors
-    /// `denied` for a sealed answer, `unavailable` when it is not that JSON: a proxy's page, most often.
+    /// `denied` for a sealed answer, `other` for a page for people, `unavailable` when it is not that JSON.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T> {
         serde_json::from_slice(&self.body()?).map_err(|error| {
+            if let Some(page) = crate::refusal::web_page(self) {
+                return page;
+            }
             Error::unavailable(format!("the answer of {} is not the expected JSON: {error}", self.url()))
                 .code("unexpected-body")
                 .status(self.status())

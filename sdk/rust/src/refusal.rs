@@ -67,6 +67,18 @@ pub fn is_html(content_type: Option<&str>, body: &str) -> bool {
             .is_some_and(|start| start.eq_ignore_ascii_case("<html") || start.eq_ignore_ascii_case("<!doc"))
 }
 
+/// The error for a page for people where a registry's answer was due; none for any other answer. Trying again would bring the
+/// same page.
+pub fn web_page(answer: &Response) -> Option<Error> {
+    is_html(answer.header("content-type").as_deref(), &answer.text()).then(|| {
+        let message = format!(
+            "{} answered with a web page: that is not a registry (a login page of the network, or a wrong address)",
+            crate::link::origin(&answer.url())
+        );
+        Error::new(ErrorKind::Other, message).code("web-page").status(answer.status())
+    })
+}
+
 /// The contract's error for an answer that refuses. `doing` completes "could not …".
 pub fn error(answer: &Response, doing: &str) -> Error {
     let status = answer.status();

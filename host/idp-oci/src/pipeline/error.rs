@@ -11,7 +11,7 @@ pub enum PipelineError {
     #[error(transparent)]
     Client(#[from] ClientError),
     /// Where it comes from.
-    #[error("{source_name}: {error}")]
+    #[error("{}", about(source_name, error))]
     Source {
         /// What it was.
         source_name: String,
@@ -19,7 +19,7 @@ pub enum PipelineError {
         error: SourceError,
     },
     /// Where it goes to.
-    #[error("{sink_name}: {error}")]
+    #[error("{}", about(sink_name, error))]
     Sink {
         /// What it was.
         sink_name: String,
@@ -44,6 +44,12 @@ pub enum PipelineError {
         /// What is wrong with it.
         problem: String,
     },
+}
+
+/// Sources and sinks that name themselves are not named twice.
+fn about(name: &str, error: &dyn std::fmt::Display) -> String {
+    let text = error.to_string();
+    if text.contains(name) { text } else { format!("{name}: {text}") }
 }
 
 impl PipelineError {

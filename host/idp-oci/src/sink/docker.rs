@@ -211,7 +211,10 @@ impl DockerSink {
             return refuse("it is an index of several images; choose one with --platform");
         };
         if !matches!(&*config.media_type, media::OCI_CONFIG | media::DOCKER_CONFIG) {
-            return refuse(&format!("it is no container image but `{}`", config.media_type));
+            return refuse(&format!(
+                "it is no container image but `{}`; give DEST, a new directory or oci:DIR",
+                config.media_type
+            ));
         }
         if let Some(layer) = layers.iter().find(|layer| media::is_foreign(&layer.media_type)) {
             let digest = &layer.digest;

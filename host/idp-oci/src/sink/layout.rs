@@ -90,10 +90,11 @@ impl Sink for LayoutSink {
 }
 
 pub(crate) fn io_error(what: &str, error: io::Error) -> SinkError {
-    let hint = match error.raw_os_error().map(rustix::io::Errno::from_raw_os_error) {
-        Some(rustix::io::Errno::NOSPC) => " (the disk is full)",
-        Some(rustix::io::Errno::DQUOT) => " (the quota is used up)",
-        Some(rustix::io::Errno::ROFS) => " (the file system is read-only)",
+    // The kind, not the number: an error of a temporary file has its path around it, and no number.
+    let hint = match error.kind() {
+        io::ErrorKind::StorageFull => " (the disk is full)",
+        io::ErrorKind::QuotaExceeded => " (the quota is used up)",
+        io::ErrorKind::ReadOnlyFilesystem => " (the file system is read-only)",
         _ => "",
     };
     SinkError::Io { what: format!("writing {what}{hint}"), error }

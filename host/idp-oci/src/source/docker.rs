@@ -25,6 +25,8 @@ const WINDOW: usize = 16;
 pub struct DockerSource {
     daemon: Daemon,
     name: String,
+    /// What to add when there is no such image.
+    note: &'static str,
 }
 
 /// What `GET /images/{name}/json` says of interest.
@@ -42,24 +44,32 @@ impl DockerSource {
     /// The image `name` (or an image's ID) of the daemon that `DOCKER_HOST` names.
     pub fn from_env(name: impl Into<String>) -> Result<Self, SourceError> {
         let daemon = Daemon::from_env().map_err(|error| SourceError::NotFound(error.to_string()))?;
-        Ok(Self { daemon, name: name.into() })
+        Ok(Self { daemon, name: name.into(), note: "" })
     }
 
     /// The image `name` of the daemon at `host`, written as in `DOCKER_HOST`.
     pub fn at(host: &str, name: impl Into<String>) -> Result<Self, SourceError> {
         let daemon = Daemon::parse(host, false).map_err(|error| SourceError::NotFound(error.to_string()))?;
-        Ok(Self { daemon, name: name.into() })
+        Ok(Self { daemon, name: name.into(), note: "" })
+    }
+
+    /// Says in its errors that the name was looked for as a path first.
+    #[must_use]
+    pub(crate) fn after_looking(mut self) -> Self {
+        self.note = "; and there is no file or directory of this name";
+        self
     }
 
     fn error(&self, error: DaemonError) -> SourceError {
         match error {
             DaemonError::NotFound(message) => SourceError::NotFound(format!(
-                "there is no image `{}` in the Docker daemon at {}: {message}",
+                "there is no image `{}` in the Docker daemon at {}: {message}{}",
                 self.name,
-                self.daemon.endpoint()
+                self.daemon.endpoint(),
+                self.note
             )),
             DaemonError::Endpoint(_) | DaemonError::Unreachable { .. } => {
-                SourceError::NotFound(error.to_string())
+                SourceError::NotFound(format!("{error}{}", self.note))
             }
             DaemonError::Refused { .. } => SourceError::Invalid(format!("{}: {error}", self.describe())),
             DaemonError::Broken(error) => SourceError::Io { what: self.describe(), error },

@@ -45,6 +45,9 @@ pub struct Image {
 /// Why a source cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
+    /// What was written names no source.
+    #[error("{0}")]
+    Malformed(String),
     /// The image, file or directory is not there, or the daemon does not answer.
     #[error("{0}")]
     NotFound(String),

@@ -12,7 +12,7 @@ use crate::source::{
 /// `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]`, `docker-archive:FILE[:NAME]`, `docker-daemon:NAME` (or `docker:NAME`); else
 /// a directory (an OCI layout, or any other as an artifact), a tar, or the name of an image in the Docker daemon.
 pub fn open(text: &str, base: &Path) -> Result<Box<dyn Source>, SourceError> {
-    let needs = |what: &str| SourceError::NotFound(format!("`{text}` needs {what} after the colon"));
+    let needs = |what: &str| SourceError::Malformed(format!("`{text}` needs {what} after the colon"));
     match text.split_once(':') {
         Some(("oci", rest)) => {
             let (path, name) = split(rest, base);
@@ -42,7 +42,7 @@ pub fn open(text: &str, base: &Path) -> Result<Box<dyn Source>, SourceError> {
 
 fn by_looking(text: &str, base: &Path) -> Result<Box<dyn Source>, SourceError> {
     if text.is_empty() {
-        return Err(SourceError::NotFound(
+        return Err(SourceError::Malformed(
             "the source is empty: name a directory, a file or an image".to_owned(),
         ));
     }
@@ -56,7 +56,7 @@ fn by_looking(text: &str, base: &Path) -> Result<Box<dyn Source>, SourceError> {
         Err(_) if text.starts_with(['/', '.']) => {
             Err(SourceError::NotFound(format!("there is no file or directory {}", path.display())))
         }
-        Err(_) => Ok(Box::new(DockerSource::from_env(text)?)),
+        Err(_) => Ok(Box::new(DockerSource::from_env(text)?.after_looking())),
     }
 }
 

@@ -261,6 +261,7 @@ impl<I: Input> Reader<I> {
                     self.ended = true;
                     return Ok(None);
                 }
+                0 if self.position == 0 => return Err(no_archive()),
                 0 => {
                     return Err(TarError::Truncated(format!(
                         "it ends inside the header at {}",
@@ -278,7 +279,11 @@ impl<I: Input> Reader<I> {
         let bytes = header.as_bytes();
         let computed = sum(&bytes[..148]) + 8 * u32::from(b' ') + sum(&bytes[156..]);
         if header.cksum().ok() != Some(computed) {
-            return Err(self.invalid("there is no tar header where one is due"));
+            return Err(if self.position == 0 {
+                no_archive()
+            } else {
+                self.invalid("there is no tar header where one is due")
+            });
         }
         self.position += BLOCK;
         Ok(Some(header))
@@ -341,6 +346,11 @@ impl<I: Input> Reader<I> {
     fn invalid(&self, what: &str) -> TarError {
         TarError::Invalid(format!("{what} (near byte {})", self.position))
     }
+}
+
+/// Of a file whose very first block is no header.
+fn no_archive() -> TarError {
+    TarError::Invalid("it is no tar archive".to_owned())
 }
 
 impl<I: Input> Read for Reader<I> {
@@ -453,7 +463,7 @@ mod tests {
 
         let mut flipped = sample();
         flipped[3] ^= 1;
-        assert!(walk(StreamInput(&flipped[..])).expect_err("a sum").to_string().contains("no tar header"));
+        assert!(walk(StreamInput(&flipped[..])).expect_err("a sum").to_string().contains("no tar archive"));
     }
 
     proptest! {

@@ -13,7 +13,7 @@ use crate::config::credentials::CredentialError;
 use crate::config::registries::RegistriesError;
 use crate::ops::Error;
 
-/// How the process ends (`docs/reference/errors.md`). A promise: numbers are never reused.
+/// How the process ends (the table in `docs/usage.md`). A promise: numbers are never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Exit {
@@ -135,15 +135,31 @@ impl Report {
             // It is not the credential that lacks something, but a grant; the provider's host said which.
             Kind::Auth if lacks_grant(error) => {}
             Kind::Auth => match credential {
-                Some(source) => self.hints.push(format!(
-                    "credentials came from {source}; `idp login {registry}` checks and stores others"
-                )),
+                Some(source) => {
+                    // The provider's shorter version of the same.
+                    let known = format!("run `idp login {registry}`");
+                    self.hints.retain(|hint| *hint != known);
+                    self.hints.push(format!(
+                        "credentials came from {source}; `idp login {registry}` checks and stores others"
+                    ));
+                }
                 // The provider said so already, or a credential helper failed.
                 None if self.hints.iter().any(|hint| hint.contains("idp login")) => {}
                 None => {
                     self.hints.push(format!("no credentials were found; `idp login {registry}` stores some"))
                 }
             },
+<<<<<<< HEAD
+            Kind::Transient => {
+                self.hints.push(
+                    "trying again unchanged may help; `--log-level debug` shows every request".to_owned(),
+                );
+            }
+            // Not after `idp list REGISTRY` itself: that would send people in a circle.
+            Kind::NotFound
+                if self.hints.is_empty() && !self.sentence.ends_with(&format!("list `{registry}`")) =>
+            {
+=======
             Kind::Transient => self.hints.push(match error.unreachable() {
                 Some(host) => format!(
                     "check that `{host}` is spelled right and running, and that there is a way to it (network, VPN, \
@@ -152,6 +168,7 @@ impl Report {
                 None => "trying again unchanged may help; `--log-level debug` shows every request".to_owned(),
             }),
             Kind::NotFound if self.hints.is_empty() => {
+>>>>>>> main
                 self.hints.push(format!("`idp list {registry}` shows what is there"));
             }
             Kind::NotFound | Kind::Interrupted | Kind::Other => {}
@@ -200,6 +217,7 @@ fn exit(error: &Error) -> Exit {
         Error::PushDisabled(_) | Error::Credential(_) => Exit::Auth,
         Error::Source(error) => match error {
             SourceError::NotFound(_) => Exit::NotFound,
+            SourceError::Malformed(_) => Exit::Usage,
             SourceError::Invalid(_)
             | SourceError::Manifest { .. }
             | SourceError::Io { .. }
@@ -240,6 +258,9 @@ fn hint(error: &Error) -> Option<String> {
                 "`chmod 600 {}`, or keep the password elsewhere: passwordFile, passwordEnv, helper",
                 file.display()
             )
+        }
+        Error::Io { error, .. } if error.kind() == std::io::ErrorKind::AddrInUse => {
+            "another program listens there; choose another port with --listen (0 takes a free one)".to_owned()
         }
         Error::Credential(CredentialError::NoPassword(_)) => {
             "give the password with --password-stdin or IDPBUILDER_REGISTRY_PASSWORD".to_owned()

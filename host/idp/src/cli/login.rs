@@ -15,7 +15,7 @@ use crate::ops::{self, Options};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  idp login registry.example\n  \
   printf %s \"$PASSWORD\" | idp login --username ci --password-stdin registry.example\n\n\
-  Credentials go to the credential helper of Docker's configuration, else to an installed one (secretservice, pass, osxkeychain,\n\
+  Credentials go to the credential helper of Docker's configuration, else to an installed one (secretservice, pass, osxkeychain, \
   wincred), else to Docker's config.json, readable by you alone. Nothing is kept that the registry does not accept.")]
 pub struct LoginArgs {
     /// The registry; the default one unless given

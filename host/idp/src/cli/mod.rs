@@ -136,9 +136,10 @@ pub fn main() -> ExitCode {
 
 fn run(arguments: impl Iterator<Item = OsString>, env: Environment) -> Exit {
     let known = Known::new();
-    let cli = match Cli::try_parse_from(arguments) {
+    let arguments: Vec<OsString> = arguments.collect();
+    let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
-        Err(error) => return usage(&error, &env, known),
+        Err(error) => return usage(&error, asked_for(&arguments), &env, known),
     };
     let style = Style { output: cli.global.output, color: cli.global.color, quiet: cli.global.quiet };
     let console = Arc::new(Console::new(style, &env, known.clone()));
@@ -256,18 +257,34 @@ fn level(global: &Global, env: &Environment) -> Result<Level, Report> {
 }
 
 /// Help and version are results; everything else is a usage error, in clap's words.
-fn usage(error: &clap::Error, env: &Environment, known: Known) -> Exit {
-    let console = Console::new(Style::default(), env, known);
+fn usage(error: &clap::Error, output: Output, env: &Environment, known: Known) -> Exit {
+    let console = Console::new(Style { output, ..Style::default() }, env, known);
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
             let _ = console.stdout(&error.render().to_string());
             Exit::Done
+        }
+        _ if output == Output::Json => {
+            let text = error.render().to_string();
+            let mut parts =
+                text.split("\n\n").map(|part| part.split_whitespace().collect::<Vec<_>>().join(" "));
+            let sentence = parts.next().unwrap_or_default();
+            let report = Report::new(Exit::Usage, sentence.strip_prefix("error: ").unwrap_or(&sentence));
+            parts.fold(report, Report::hint).print(&console);
+            Exit::Usage
         }
         _ => {
             console.line(error.render().to_string().trim_end());
             Exit::Usage
         }
     }
+}
+
+/// `--output` of a command line that could not be parsed: a script that wants objects gets one for its mistake as well.
+fn asked_for(arguments: &[OsString]) -> Output {
+    let json = arguments.iter().any(|argument| argument == "--output=json")
+        || arguments.windows(2).any(|pair| pair[0] == "--output" && pair[1] == "json");
+    if json { Output::Json } else { Output::Text }
 }
 
 /// A panic is one line with its place: enough for a report of the bug. The values in the message are ours, not a registry's, and go

@@ -13,9 +13,9 @@ use crate::ops::pull::Request;
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  idp pull registry.example/team/app:1.0                 into the Docker daemon\n  \
-  idp pull registry.example/team/app:1.0 oci:./layout:1.0\n  idp pull team/app:1.0 oci-archive:app.tar -r localhost:5000\n\n\
-  DEST is oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-daemon:NAME or, for files that were pushed, a directory. No image is\n\
-  named at DEST before everything of it is there and verified. Stdout holds one line, registry/repository@digest."
+  idp pull registry.example/team/app:1.0 oci:./layout:1.0\n  idp pull team/app:1.0 oci-archive:app.tar -r localhost:5000\n  \
+  idp pull registry.example/team/manifests:1.2.0 ./manifests   what was pushed from a directory\n\n\
+  No image is named at DEST before everything of it is there and verified. Stdout holds one line, registry/repository@digest."
 )]
 pub struct Args {
     /// What is pulled: registry/repository[:tag][@digest], or without the registry in the default one

@@ -14,8 +14,7 @@ use crate::ops::{self};
     after_help = "Examples:\n  idp push app:1.0 registry.example/team/app:1.0      an image of the Docker daemon\n  \
   idp push oci:./layout:1.0 team/app:1.0 -r localhost:5000\n  idp push docker-archive:app.tar registry.example/team/app\n  \
   idp push ./manifests registry.example/team/manifests:1.2.0\n\n\
-  SOURCE is oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME], docker-daemon:NAME, a directory, a tar, or the\n\
-  name of an image in the Docker daemon. Stdout holds one line, registry/repository@digest."
+  A name that is no path is an image of the Docker daemon; docker-daemon:NAME says so. Stdout holds one line, registry/repository@digest."
 )]
 pub struct Args {
     /// An image of the Docker daemon (app:1.0), oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME], or a path: a
@@ -47,17 +46,16 @@ pub(super) fn run(args: Args, session: &Session) -> Result<(), Stop> {
 
 fn print(pushed: &Pushed, session: &Session) -> Result<(), Stop> {
     let console = &session.console;
-    let verb = if pushed.dry_run { "Would push" } else { "Pushed" };
-    console.say(&format!(
-        "{verb} {} to {}: {} blobs, {} sent ({}), {} already there, through provider {}",
-        pushed.source,
-        pushed.reference,
-        pushed.blobs,
-        pushed.blobs_sent,
-        size(pushed.bytes_sent),
-        pushed.blobs_reused,
-        pushed.provider,
-    ));
+    let (source, reference, blobs) = (&pushed.source, &pushed.reference, pushed.blobs);
+    let bytes = size(pushed.bytes_sent);
+    console.say(&if pushed.dry_run {
+        format!("Would push {source} to {reference}: {blobs} blobs ({bytes}); the registry was not asked")
+    } else {
+        format!(
+            "Pushed {source} to {reference}: {blobs} blobs, {} sent ({bytes}), {} already there, through provider {}",
+            pushed.blobs_sent, pushed.blobs_reused, pushed.provider,
+        )
+    });
     Ok(console.result(&format!("{}\n", pushed.pinned), pushed)?)
 }
 

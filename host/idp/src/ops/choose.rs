@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use idp_oci::client::dialect::Answer;
 use idp_oci::client::http::{Http, HttpOptions};
-use idp_oci::client::{Scheme, ping};
+use idp_oci::client::{ClientError, Scheme, ping};
 use idp_oci::name::Registry;
 
 use super::transport::Pipeline;
@@ -27,6 +27,8 @@ pub struct Chosen {
     pub providers: Providers,
     /// Connections to the registry.
     pub http: Http,
+    /// Why `GET /v2/` had no answer, where it was asked.
+    pub silence: Option<ClientError>,
 }
 
 /// Chooses the provider of a registry. `fresh` asks the registry even when it was asked before.
@@ -48,8 +50,9 @@ pub async fn choose(context: &Context, registry: &Registry, fresh: bool) -> Resu
         fresh,
         ..SelectRequest::new(registry.clone(), scheme.as_str())
     };
+    let mut silence = None;
     let ask = async {
-        let answer = ping(&http, registry, scheme).await.ok()?;
+        let answer = ping(&http, registry, scheme).await.map_err(|error| silence = Some(error)).ok()?;
         Some(Answer {
             method: "GET".to_owned(),
             url: format!("{}://{registry}/v2/", scheme.as_str()),
@@ -66,7 +69,7 @@ pub async fn choose(context: &Context, registry: &Registry, fresh: bool) -> Resu
     for evidence in &selection.evidence {
         tracing::debug!(target: "idp::provider", provider = selection.provider.manifest.label(), "{evidence}");
     }
-    Ok(Chosen { registry: registry.clone(), scheme, selection, providers, http })
+    Ok(Chosen { registry: registry.clone(), scheme, selection, providers, http, silence })
 }
 
 /// All providers, with the pipeline's connections under them.

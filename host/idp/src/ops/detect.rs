@@ -73,6 +73,16 @@ pub async fn why_reference(context: &Context, reference: &str) -> Result<Detecte
 
 async fn why(context: &Context, registry: &Registry, fresh: bool) -> Result<Detected, Error> {
     let chosen = choose(context, registry, fresh).await?;
+    // A guess about a registry that does not answer is no answer to the question what it is.
+    if let Some(error) = chosen.silence
+        && fresh
+    {
+        return Err(Error::Registry {
+            registry: registry.to_string(),
+            credential: None,
+            error: Box::new(error),
+        });
+    }
     let credential = context.credentials.find(registry, None).await?.map(|found| found.source);
     let selection = &chosen.selection;
     Ok(Detected {
