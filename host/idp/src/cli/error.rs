@@ -149,17 +149,6 @@ impl Report {
                     self.hints.push(format!("no credentials were found; `idp login {registry}` stores some"))
                 }
             },
-<<<<<<< HEAD
-            Kind::Transient => {
-                self.hints.push(
-                    "trying again unchanged may help; `--log-level debug` shows every request".to_owned(),
-                );
-            }
-            // Not after `idp list REGISTRY` itself: that would send people in a circle.
-            Kind::NotFound
-                if self.hints.is_empty() && !self.sentence.ends_with(&format!("list `{registry}`")) =>
-            {
-=======
             Kind::Transient => self.hints.push(match error.unreachable() {
                 Some(host) => format!(
                     "check that `{host}` is spelled right and running, and that there is a way to it (network, VPN, \
@@ -167,8 +156,10 @@ impl Report {
                 ),
                 None => "trying again unchanged may help; `--log-level debug` shows every request".to_owned(),
             }),
-            Kind::NotFound if self.hints.is_empty() => {
->>>>>>> main
+            // Not after `idp list REGISTRY` itself: that would send people in a circle.
+            Kind::NotFound
+                if self.hints.is_empty() && !self.sentence.ends_with(&format!("list `{registry}`")) =>
+            {
                 self.hints.push(format!("`idp list {registry}` shows what is there"));
             }
             Kind::NotFound | Kind::Interrupted | Kind::Other => {}
