@@ -188,7 +188,7 @@ impl Flow {
             return Err(token_refused(answer, credential));
         }
         let Some(token) = answer.captured("token").or_else(|| answer.captured("access_token")) else {
-            return Err(Error::unavailable(format!(
+            return Err(Error::invalid(format!(
                 "the token endpoint {} answered {} without a token; a proxy or a login page may be in the way",
                 crate::link::origin(&answer.url()),
                 answer.status()

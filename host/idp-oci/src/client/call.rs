@@ -9,9 +9,11 @@ use url::Url;
 
 use super::dialect::{Answer, Challenge, DialectError, ErrorKind, Scope};
 use super::error::{ClientError, Refusal, RegistryError};
-use super::http::{Body, ERROR_BODY, Http, HttpError, Request, Response, Whole};
+use super::http::{Body, ERROR_BODY, Http, HttpError, Request, Response, Whole, authority};
+use super::outage::Next;
 use super::progress::Event;
 use super::redirect::same_origin;
+use super::retry::Waits;
 use super::scheme::Scheme;
 use super::{Client, base_url, redact, retry};
 use crate::name::Registry;
@@ -86,7 +88,6 @@ impl Client {
     pub(super) async fn call(&self, call: &Call) -> Result<Answered, ClientError> {
         let mut waits = self.shared.options.retry.waits();
         loop {
-            self.shared.gate.pass().await;
             let attempts = waits.failures() + 1;
             let (cause, asked, outcome) = match self.authorized(call, attempts).await {
                 Ok(response) if call.retry && retry::is_transient(response.status) => {
@@ -98,26 +99,41 @@ impl Client {
                         ClientError::Dialect { error, .. } => error.retry_after,
                         _ => None,
                     };
-                    (error.to_string(), asked, Err(error))
+                    (error.cause(), asked, Err(error))
                 }
                 Ok(response) => return Ok(Answered { response, attempts }),
                 Err(error) => return Err(error),
             };
             let Some(wait) = waits.after_failure(asked) else { return outcome };
-            self.wait(&call.what, wait, asked.is_some(), cause).await;
+            self.wait(&call.what, &waits, wait, asked.is_some(), cause).await;
         }
     }
 
     /// Waits before the next try, and says so. A wait that the registry asked for holds for all who talk to it.
-    pub(super) async fn wait(&self, what: &str, wait: Duration, asked: bool, cause: String) {
-        let after_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-        tracing::info!(target: "idp::retry", what, after_ms, cause);
-        self.progress().event(Event::Retrying { what: what.to_owned(), after_ms, cause });
+    pub(super) async fn wait(&self, what: &str, waits: &Waits, wait: Duration, asked: bool, cause: String) {
+        let first = !asked || self.shared.gate.hold(wait);
+        self.tell(first, what, wait, cause, (waits.failures() + 1, waits.attempts()));
         if asked {
-            self.shared.gate.hold(wait);
             self.shared.gate.pass().await;
         } else {
             tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// Says that something is tried again; to people only once where many wait for the same.
+    fn tell(
+        &self,
+        first: bool,
+        what: &str,
+        wait: Duration,
+        cause: String,
+        (attempt, attempts): (usize, usize),
+    ) {
+        let after_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        tracing::info!(target: "idp::retry", what, after_ms, cause, attempt, attempts);
+        if first {
+            let what = what.to_owned();
+            self.progress().event(Event::Retrying { what, after_ms, cause, attempt, attempts });
         }
     }
 
@@ -131,7 +147,14 @@ impl Client {
         if let Some(error) = session.refused(&call.scopes) {
             return Err(error);
         }
-        let dialect = |error: DialectError| ClientError::Dialect { what: call.what.clone(), error };
+        // What stays is asked once, and not once a worker.
+        let dialect = |error: DialectError| {
+            let error = ClientError::Dialect { what: call.what.clone(), error };
+            if !is_passing(&error) {
+                session.refuse(&call.scopes, &error);
+            }
+            error
+        };
         let mut pass = session.cached(&call.scopes);
         // How many grants were made for this request.
         let mut fresh = 0;
@@ -216,15 +239,46 @@ impl Client {
         request.headers.clone_from(&call.headers);
         request.credentials = credentials.cloned().unwrap_or_default();
         request.body = call.body.clone();
-        let response = self.shared.http.execute(request).await.map_err(|error| match error {
-            HttpError::Source(problem) => ClientError::Source { what: call.what.clone(), problem },
-            error => {
-                let (what, request) = (call.what.clone(), call.shown());
-                ClientError::Network { what, request, attempts, error }
+        let failed = |attempts, error| {
+            let (what, request) = (call.what.clone(), call.shown());
+            ClientError::Network { what, request, attempts, error }
+        };
+        let (outages, here) = (&self.shared.outages, authority(&call.url));
+        loop {
+            let ticket = outages.pass(&self.shared.gate).await;
+            if let Some(attempts) = outages.given_up(&here) {
+                let why = "it did not answer before".to_owned();
+                return Err(failed(attempts, HttpError::Connect { host: here, why }));
             }
-        })?;
-        self.show_warnings(&response.headers);
-        Ok(response)
+            let (host, why) = match self.shared.http.execute(request.clone()).await {
+                Ok(response) => {
+                    outages.reached(&here);
+                    outages.reached(&authority(&response.url));
+                    self.show_warnings(&response.headers);
+                    return Ok(response);
+                }
+                Err(HttpError::Connect { host, why }) => (host, why),
+                Err(HttpError::Source(problem)) => {
+                    return Err(ClientError::Source { what: call.what.clone(), problem });
+                }
+                Err(HttpError::Redirect(text)) => {
+                    outages.reached(&here);
+                    return Err(failed(attempts, HttpError::Redirect(self.shared.session.scrub(&text))));
+                }
+                Err(error) => {
+                    outages.reached(&here);
+                    return Err(failed(attempts, error));
+                }
+            };
+            // Nothing was sent, so this holds for uploads, too.
+            match outages.unreachable(&host, ticket, &self.shared.options.retry, &self.shared.gate) {
+                Next::Join => {}
+                Next::Wait { wait, attempt, attempts } => {
+                    self.tell(true, &host, wait, why, (attempt, attempts));
+                }
+                Next::GiveUp { attempts } => return Err(failed(attempts, HttpError::Connect { host, why })),
+            }
+        }
     }
 
     /// `Warning: 299 - "text"`, each once.
@@ -240,7 +294,7 @@ impl Client {
                 .collect();
             let mut warned = self.shared.warned.lock().unwrap_or_else(PoisonError::into_inner);
             if warned.len() < 100 && warned.insert(text.clone()) {
-                let text = format!("{} says: {text}", self.registry());
+                let text = format!("{} says: {}", self.registry(), self.shared.session.scrub(&text));
                 self.progress().event(Event::Warning { text });
             }
         }
@@ -276,6 +330,8 @@ impl Client {
 /// Whether a moment later it may go well.
 pub(super) fn is_passing(error: &ClientError) -> bool {
     match error {
+        // What cannot be reached has been tried as often as it will be.
+        ClientError::Network { error: HttpError::Connect { .. }, .. } => false,
         ClientError::Network { error, .. } => error.is_transient(),
         ClientError::Dialect { error, .. } => {
             matches!(error.kind, ErrorKind::Unavailable | ErrorKind::RateLimited)

@@ -161,7 +161,7 @@ impl Download {
         }
         self.broke_at = self.position;
         let Some(wait) = self.waits.after_failure(None) else { return Err(error) };
-        self.client.wait(&self.call.what, wait, false, error.to_string()).await;
+        self.client.wait(&self.call.what, &self.waits, wait, false, error.cause()).await;
         Ok(())
     }
 

@@ -227,13 +227,32 @@ impl ClientError {
             },
             Self::Network { error, .. } if error.is_transient() => Kind::Transient,
             Self::Dialect { error, .. } => match error.kind {
-                ErrorKind::Unauthenticated | ErrorKind::Denied => Kind::Auth,
+                ErrorKind::Unauthenticated | ErrorKind::Denied | ErrorKind::EgressDenied => Kind::Auth,
                 ErrorKind::NotFound => Kind::NotFound,
                 ErrorKind::RateLimited | ErrorKind::Unavailable => Kind::Transient,
                 _ => Kind::Other,
             },
             Self::Interrupted => Kind::Interrupted,
             Self::Network { .. } | Self::Content { .. } | Self::Source { .. } => Kind::Other,
+        }
+    }
+
+    /// Why, without what was wanted: for lines that say that themselves.
+    pub fn cause(&self) -> String {
+        match self {
+            Self::Refused(refusal) => format!("the registry answered {}", refusal.status),
+            Self::Network { error, .. } => error.to_string(),
+            Self::Dialect { error, .. } => error.to_string(),
+            Self::Content { problem, .. } | Self::Source { problem, .. } => problem.clone(),
+            Self::Interrupted => self.to_string(),
+        }
+    }
+
+    /// The host that no connection could be made to.
+    pub fn unreachable(&self) -> Option<&str> {
+        match self {
+            Self::Network { error: HttpError::Connect { host, .. }, .. } => Some(host),
+            _ => None,
         }
     }
 
@@ -253,7 +272,16 @@ impl ClientError {
 
 #[cfg(test)]
 mod tests {
-    use super::RegistryError;
+    use super::super::dialect::{DialectError, ErrorKind};
+    use super::{ClientError, Kind, RegistryError};
+
+    /// What a provider may not do is a matter of permission, and not of another try.
+    #[test]
+    fn a_provider_without_a_grant() {
+        let error = DialectError::new(ErrorKind::EgressDenied, "not granted");
+        let error = ClientError::Dialect { what: "push".to_owned(), error };
+        assert_eq!((error.kind(), error.cause().as_str()), (Kind::Auth, "not granted"));
+    }
 
     fn shown(body: &str) -> Vec<String> {
         RegistryError::parse(body)

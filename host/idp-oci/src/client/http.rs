@@ -72,9 +72,14 @@ impl Default for HttpOptions {
 /// Why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HttpError {
-    /// No connection.
-    #[error("no connection: {0}")]
-    Connect(String),
+    /// No connection, so that nothing was sent.
+    #[error("{host} cannot be reached: {why}")]
+    Connect {
+        /// `host[:port]`, of the registry or of where it sent us.
+        host: String,
+        /// `connection refused`.
+        why: String,
+    },
     /// A connection, and no trust in it.
     #[error("TLS: {0}")]
     Tls(String),
@@ -101,7 +106,7 @@ pub enum HttpError {
 impl HttpError {
     /// Whether the same request may succeed a moment later.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Connect(_) | Self::Idle(_) | Self::Broken(_))
+        matches!(self, Self::Connect { .. } | Self::Idle(_) | Self::Broken(_))
     }
 }
 
@@ -196,7 +201,7 @@ impl Response {
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, HttpError> {
         match tokio::time::timeout(self.idle, self.inner.chunk()).await {
             Ok(Ok(chunk)) => Ok(chunk),
-            Ok(Err(error)) => Err(HttpError::Broken(chain(&error.without_url()))),
+            Ok(Err(error)) => Err(HttpError::Broken(why(&error))),
             Err(_) => Err(HttpError::Idle(self.idle)),
         }
     }
@@ -321,7 +326,8 @@ impl Http {
             let sent = redact::headers(&sent);
             match &result {
                 Ok(response) => {
-                    let (status, got) = (response.status.as_u16(), redact::headers(&response.headers));
+                    let status = response.status.as_u16();
+                    let got = without(redact::headers(&response.headers), &request.credentials);
                     tracing::debug!(target: "idp::http", %method, url, status, elapsed_ms = elapsed, sent, got);
                 }
                 Err(error) => {
@@ -363,7 +369,7 @@ impl Http {
                 }
             }
         };
-        let inner = answer.map_err(|error| activity.explain(error))?;
+        let inner = answer.map_err(|error| activity.explain(error, &request.url))?;
         Ok(Response {
             status: inner.status(),
             headers: inner.headers().clone(),
@@ -462,7 +468,7 @@ impl Activity {
         }))
     }
 
-    fn explain(&self, error: reqwest::Error) -> HttpError {
+    fn explain(&self, error: reqwest::Error, url: &Url) -> HttpError {
         if let Some(failed) = self.failed.lock().unwrap_or_else(PoisonError::into_inner).take() {
             return HttpError::Source(failed);
         }
@@ -472,11 +478,18 @@ impl Activity {
             return HttpError::Tls(tls);
         }
         if error.is_connect() {
-            HttpError::Connect(text)
+            let why = if text.contains("dns error") {
+                "there is no such name, or nobody to ask for it".to_owned()
+            } else if error.is_timeout() {
+                "no answer to the connection".to_owned()
+            } else {
+                why(&error)
+            };
+            HttpError::Connect { host: authority(url), why }
         } else if text.contains("too large") {
             HttpError::TooLarge(text)
         } else {
-            HttpError::Broken(text)
+            HttpError::Broken(why(&error))
         }
     }
 }
@@ -505,6 +518,36 @@ fn tls_cause(error: &reqwest::Error) -> Option<String> {
         }
     }
     None
+}
+
+/// A text without the credentials that were sent: whoever got them may hand them back.
+fn without(text: String, credentials: &HeaderMap) -> String {
+    let sent = credentials.values().filter_map(|value| value.to_str().ok());
+    // `Bearer TOKEN`: the token alone is as bad.
+    let words = sent.filter_map(|value| value.split_whitespace().last()).filter(|word| word.len() >= 4);
+    words.fold(text, |text, word| text.replace(word, "…"))
+}
+
+/// `host[:port]` as people write it.
+pub(super) fn authority(url: &Url) -> String {
+    url[url::Position::BeforeHost..url::Position::AfterPort].to_owned()
+}
+
+/// What lies at the bottom of an error: layers above it say that they failed, this says why.
+fn why(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    match cause.downcast_ref::<io::Error>().map(io::Error::kind) {
+        Some(io::ErrorKind::ConnectionRefused) => "connection refused".to_owned(),
+        Some(io::ErrorKind::ConnectionReset) => "connection reset".to_owned(),
+        Some(io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable) => {
+            "no route to it".to_owned()
+        }
+        Some(io::ErrorKind::TimedOut) => "no answer to the connection".to_owned(),
+        _ => cause.to_string(),
+    }
 }
 
 /// An error and its causes, each said once.

@@ -5,7 +5,7 @@
 //! |---|---|
 //! | [`http`], [`redirect`], [`redact`], [`scheme`] | exchanges, where they may lead, what is shown of them, TLS or not |
 //! | [`challenge`], [`auth`], [`dialect`], [`standard`] | being let in |
-//! | [`retry`], [`error`], [`progress`] | trying again, giving up, telling |
+//! | [`retry`], [`outage`], [`error`], [`progress`] | trying again, giving up, telling |
 //! | `call` | one request with all of the above |
 //! | `blob`, `upload`, `download`, `manifest`, `tag` | the verbs |
 
@@ -25,6 +25,7 @@ mod download;
 pub mod error;
 pub mod http;
 mod manifest;
+pub mod outage;
 pub mod progress;
 pub mod redact;
 pub mod redirect;
@@ -83,6 +84,7 @@ struct Shared {
     options: ClientOptions,
     session: auth::Session,
     gate: retry::Gate,
+    outages: outage::Outages,
     hints: tokio::sync::Mutex<HashMap<Repository, Hints>>,
     /// `Warning` headers that have been shown.
     warned: Mutex<HashSet<String>>,
@@ -117,6 +119,7 @@ impl Client {
             options,
             session,
             gate: retry::Gate::default(),
+            outages: outage::Outages::default(),
             hints: tokio::sync::Mutex::default(),
             warned: Mutex::default(),
             no_single_post: AtomicBool::new(false),

@@ -56,12 +56,16 @@ pub enum Event {
     },
     /// Something failed in a way that passes, and will be tried again.
     Retrying {
-        /// What: `upload of blob sha256:…`.
+        /// What: `upload of blob …`, or the host that cannot be reached.
         what: String,
         /// How long from now.
         after_ms: u64,
         /// Why.
         cause: String,
+        /// The number of the try that comes then.
+        attempt: usize,
+        /// How many there are.
+        attempts: usize,
     },
     /// To be shown to people; the registry may have said it.
     Warning {

@@ -75,6 +75,11 @@ impl Waits {
     pub fn failures(&self) -> usize {
         self.failures
     }
+
+    /// How many tries there are in all.
+    pub fn attempts(&self) -> usize {
+        self.policy.attempts
+    }
 }
 
 /// Statuses that pass (registries.md 0.3): the same request may succeed a moment later.
@@ -99,11 +104,14 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// Nobody passes for so long.
-    pub fn hold(&self, wait: Duration) {
-        let until = Instant::now() + wait;
+    /// Nobody passes for so long. True for the first to say so: the others need not tell people again.
+    pub fn hold(&self, wait: Duration) -> bool {
+        let now = Instant::now();
+        let until = now + wait;
         let mut held = self.until.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = held.is_none_or(|held| held <= now);
         *held = Some(held.map_or(until, |held| held.max(until)));
+        first
     }
 
     /// Passes when it is open.
@@ -183,8 +191,8 @@ mod tests {
         let gate = Gate::default();
         let start = tokio::time::Instant::now();
         gate.pass().await;
-        gate.hold(Duration::from_secs(5));
-        gate.hold(Duration::from_secs(2));
+        assert!(gate.hold(Duration::from_secs(5)));
+        assert!(!gate.hold(Duration::from_secs(2)));
         tokio::join!(gate.pass(), gate.pass());
         assert_eq!(start.elapsed(), Duration::from_secs(5));
     }

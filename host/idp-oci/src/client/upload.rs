@@ -14,7 +14,7 @@ use url::Url;
 use super::auth::Access;
 use super::call::{Answered, Call, is_passing};
 use super::dialect::{Hints, Mount, UploadMode};
-use super::http::Body;
+use super::http::{Body, HttpError};
 use super::progress::{Event, Outcome};
 use super::retry::{self, Waits};
 use super::{Client, ClientError, redirect};
@@ -184,7 +184,7 @@ impl Upload<'_> {
             return Err(counted(error, waits.failures()));
         };
         tokio::select! {
-            () = self.client.wait(&self.what, wait, asked.is_some(), error.to_string()) => Ok(()),
+            () = self.client.wait(&self.what, waits, wait, asked.is_some(), error.cause()) => Ok(()),
             () = self.cancel.cancelled() => Err(ClientError::Interrupted),
         }
     }
@@ -293,6 +293,11 @@ impl Upload<'_> {
             let allow = self.client.shared.http.options().allow_private_redirects;
             let home = self.client.shared.home;
             let session = redirect::resolve(&response.url, home, &location, allow).map_err(|error| {
+                let error = match error {
+                    // Whoever was sent a credential may hand it back here.
+                    HttpError::Redirect(text) => HttpError::Redirect(self.client.shared.session.scrub(&text)),
+                    error => error,
+                };
                 let request = "Location of an upload session".to_owned();
                 ClientError::Network { what: self.what.clone(), request, attempts: answered.attempts, error }
             })?;

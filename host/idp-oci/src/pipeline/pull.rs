@@ -163,7 +163,7 @@ async fn one(
                 Ok(()) => break,
                 Err(SinkError::Corrupt(cause)) if tries > 0 => {
                     let what = format!("download of blob {}", digest.short());
-                    progress.event(Event::Retrying { what, after_ms: 0, cause });
+                    progress.event(Event::Retrying { what, after_ms: 0, cause, attempt: 2, attempts: 2 });
                 }
                 Err(error) => return Err(sink_error(&sink.describe(), error)),
             }

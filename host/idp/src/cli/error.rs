@@ -132,6 +132,8 @@ impl Report {
             self.causes.extend(text.lines().skip(1).map(|line| line.trim().to_owned()));
         }
         match error.kind() {
+            // It is not the credential that lacks something, but a grant; the provider's host said which.
+            Kind::Auth if lacks_grant(error) => {}
             Kind::Auth => match credential {
                 Some(source) => {
                     // The provider's shorter version of the same.
@@ -147,11 +149,13 @@ impl Report {
                     self.hints.push(format!("no credentials were found; `idp login {registry}` stores some"))
                 }
             },
-            Kind::Transient => {
-                self.hints.push(
-                    "trying again unchanged may help; `--log-level debug` shows every request".to_owned(),
-                );
-            }
+            Kind::Transient => self.hints.push(match error.unreachable() {
+                Some(host) => format!(
+                    "check that `{host}` is spelled right and running, and that there is a way to it (network, VPN, \
+                     proxy by HTTPS_PROXY and NO_PROXY); a registry without TLS needs --insecure"
+                ),
+                None => "trying again unchanged may help; `--log-level debug` shows every request".to_owned(),
+            }),
             // Not after `idp list REGISTRY` itself: that would send people in a circle.
             Kind::NotFound
                 if self.hints.is_empty() && !self.sentence.ends_with(&format!("list `{registry}`")) =>
@@ -186,6 +190,10 @@ impl Report {
             console.line(&format!("{} {hint}", console.paint("36", "hint:")));
         }
     }
+}
+
+fn lacks_grant(error: &ClientError) -> bool {
+    matches!(error, ClientError::Dialect { error, .. } if error.kind == ErrorKind::EgressDenied)
 }
 
 fn exit(error: &Error) -> Exit {

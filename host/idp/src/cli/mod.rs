@@ -13,6 +13,7 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory as _, Parser, Subcommand};
@@ -224,8 +225,8 @@ impl Session {
             })?;
         let outcome = runtime.block_on(signals::guard(cancel, operation(&context)));
         drawn.finish();
-        // A thread that still reads from a pipe must not keep the process.
-        runtime.shutdown_background();
+        // Threads that write remove what they have not finished; one that still reads from a pipe must not keep the process.
+        runtime.shutdown_timeout(Duration::from_millis(500));
         outcome.map_err(Stop::Signal)?.map_err(|error| failed(&error))
     }
 

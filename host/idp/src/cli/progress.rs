@@ -87,9 +87,13 @@ impl Drawn {
                 };
                 self.console.say(&format!("{}  {:>10}  {word}", digest.short(), size(*bytes)));
             }
-            Event::Retrying { what, after_ms, cause } => {
-                let seconds = after_ms.div_ceil(1000);
-                self.console.say(&format!("{what}: {cause}; trying again in {seconds} s"));
+            Event::Retrying { what, after_ms, cause, attempt, attempts } => {
+                let when = match after_ms.div_ceil(1000) {
+                    0 => "now".to_owned(),
+                    seconds => format!("in {seconds} s"),
+                };
+                let line = format!("{what}: {cause}; trying again {when} (try {attempt} of {attempts})");
+                self.console.say(&line);
             }
             Event::Warning { text } => self.console.warn(text),
             Event::Note { text } => self.console.say(text),

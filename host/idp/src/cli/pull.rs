@@ -15,7 +15,7 @@ use crate::ops::pull::Request;
     after_help = "Examples:\n  idp pull registry.example/team/app:1.0                 into the Docker daemon\n  \
   idp pull registry.example/team/app:1.0 oci:./layout:1.0\n  idp pull team/app:1.0 oci-archive:app.tar -r localhost:5000\n  \
   idp pull registry.example/team/manifests:1.2.0 ./manifests   what was pushed from a directory\n\n\
-  Nothing is visible at DEST before everything is there and verified. Stdout holds one line, registry/repository@digest."
+  No image is named at DEST before everything of it is there and verified. Stdout holds one line, registry/repository@digest."
 )]
 pub struct Args {
     /// What is pulled: registry/repository[:tag][@digest], or without the registry in the default one

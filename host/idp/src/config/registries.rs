@@ -60,7 +60,7 @@ pub struct RegistryConfig {
     /// Credentials of other slots that the provider declares, e.g. `management`.
     #[serde(default)]
     pub slots: BTreeMap<String, CredentialSource>,
-    /// What a provider of a third party may do beyond the registry itself: origins of its manifest, or `all` of them.
+    /// What a provider of a third party may do beyond the registry itself; each as `--grant` takes it.
     #[serde(default)]
     pub grants: Vec<String>,
 }
@@ -331,7 +331,7 @@ registries:
     insecure: true
     caFile: ca.pem
     settings: {realm: here}
-    grants: [all]
+    grants: [egress=https://auth.example]
     credentials: {username: ci, passwordEnv: CI_PASSWORD}
     slots:
       management: {tokenFile: token}

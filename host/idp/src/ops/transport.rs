@@ -67,7 +67,7 @@ impl Transport for Pipeline {
             .await
             .map_err(|_| TransportError::Timeout(exchange.timeout))?
             .map_err(|error| match error {
-                HttpError::Connect(text) | HttpError::Tls(text) => TransportError::Connect(text),
+                HttpError::Connect { why, .. } | HttpError::Tls(why) => TransportError::Connect(why),
                 HttpError::TooLarge(_) => TransportError::TooLarge(exchange.body_max),
                 HttpError::Setup(text) => TransportError::Invalid(text),
                 other => TransportError::Broken(other.to_string()),

@@ -20,7 +20,7 @@
 //! ```
 //!
 //! Tables of the expectation may leave keys out, and `absent = ["next"]` names keys that the answer must not have; lists and values
-//! must be equal; `…` in a string stands for any text. `idp provider test` runs the same files against the component.
+//! must be equal; `…` in a string stands for any text.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -47,6 +47,8 @@ async fn start(peer: &'static str, program: PathBuf, options: &Options) -> Resul
                     "delete": {"enabled": options.delete},
                 },
                 "http": {"addr": format!("127.0.0.1:{port}")},
+                // As it comes, it takes no layer with URLs, and answers 500.
+                "validation": {"manifests": {"urls": {"allow": ["^https://layers\\.example/"]}}},
             });
             if let Some((user, password)) = &options.auth {
                 let users = dir.join("htpasswd");

@@ -114,16 +114,38 @@ async fn it_goes_well_in_the_end() {
     assert_eq!(server.count("PUT", ""), 4);
 }
 
-/// Nothing listens there: transient, after all tries.
+/// Nothing listens there: transient, after three tries for a host that never answered and all of the policy's for one that did.
 #[tokio::test]
 async fn no_connection() {
+    for (answered, tries) in [(false, 3), (true, 4)] {
+        let server = Server::start(Registry::default()).await;
+        let (client, recorder) = client_with(&server, user("right"), options());
+        if answered {
+            let _ = client.tags(&repository()).await;
+        }
+        let host = server.address();
+        drop(server);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let error = client.tags(&repository()).await.expect_err("nobody there");
+        assert_eq!((error.kind(), recorder.retries()), (Kind::Transient, tries - 1));
+        assert_eq!(error.unreachable(), Some(host.as_str()));
+        let text = error.to_string();
+        assert!(text.contains(&format!("{host} cannot be reached: connection refused (GET")), "{text}");
+        assert!(text.ends_with(&format!(", {tries} tries")), "{text}");
+    }
+}
+
+/// However many are at it, a host that is away is waited for, and spoken of, once a try.
+#[tokio::test]
+async fn an_outage_is_one_for_all() {
     let server = Server::start(Registry::default()).await;
     let (client, recorder) = client_with(&server, user("right"), options());
     drop(server);
     tokio::time::sleep(Duration::from_millis(20)).await;
-    let error = client.tags(&repository()).await.expect_err("nobody there");
-    assert_eq!((error.kind(), recorder.retries()), (Kind::Transient, 3));
-    assert!(error.to_string().contains("no connection") && error.to_string().contains("4 tries"), "{error}");
+    let repository = repository();
+    let all = futures_util::future::join_all((0..8).map(|_| client.tags(&repository))).await;
+    assert!(all.iter().all(|one| one.as_ref().is_err_and(|error| error.kind() == Kind::Transient)));
+    assert_eq!(recorder.retries(), 2);
 }
 
 /// Case 18.
