@@ -56,7 +56,8 @@ fn a_repository_in_capitals() {
 fn a_source_that_is_not_written_out() {
     let sandbox = sandbox();
     for source in ["oci:", "oci-archive:", "docker-archive:", "docker-daemon:", ""] {
-        let _ = sandbox.idp(["push", source, "127.0.0.1:9/app:1"]).exits(64);
+        let output = sandbox.idp(["push", source, "127.0.0.1:9/app:1"]).exits(64);
+        assert!(output.stdout.is_empty(), "{output}");
     }
 }
 
