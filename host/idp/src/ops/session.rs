@@ -16,7 +16,7 @@ use super::list::Entry;
 use super::{Context, Error};
 use crate::config::credentials::{Credential, CredentialError, Found, REGISTRY_SLOT};
 use crate::config::registries::Address;
-use crate::provider::{CallContext, CredentialSet, ProviderDialect, Selection, Source};
+use crate::provider::{CallContext, CredentialSet, ProviderDialect, Selection};
 
 /// The most entries of a list that a provider is asked for.
 const LONGEST_LIST: usize = 100_000;
@@ -204,13 +204,6 @@ async fn on_the_wire(
     let label = chosen.selection.provider.manifest.label();
     let refused = |problem: String| Error::Dialect(format!("provider {label}: {problem}"));
     let registry: Registry = name.host.parse().map_err(|error| refused(format!("naming: {error}")))?;
-    // Whoever says where to connect says where credentials go.
-    if registry != *subject.registry && !matches!(chosen.selection.provider.source, Source::BuiltIn(_)) {
-        return Err(refused(format!(
-            "it sends {} to {registry}, which only a built-in provider may; write {registry} if that is meant",
-            subject.registry
-        )));
-    }
     let repository = name.repository.parse().map_err(|error| refused(format!("naming: {error}")))?;
     Ok(Wire { registry, repository: Some(repository), credential_keys: name.credential_keys })
 }

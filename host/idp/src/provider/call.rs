@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 
 use idp_oci::client::dialect::Scope;
 use wasmtime::component::{Component, HasSelf, Instance, InstancePre, Linker, ResourceTable};
-use wasmtime::{Store, StoreLimitsBuilder, Trap};
+use wasmtime::{Store, Trap};
 
 use super::context::CallContext;
 use super::convert::{RESULT_MAX, Screen, Screened};
 use super::egress::{Gate, Policy};
-use super::engine::MEMORY_MAX;
 use super::error::{Failure, Limit, LimitHit, NotAllowed, ProviderError};
+use super::holdings::Holdings;
 use super::manifest::Manifest;
 use super::pattern::{OriginPattern, Symbols};
 use super::scrub::Scrubber;
@@ -198,14 +198,6 @@ impl Linked {
         let scrub = Scrubber::default();
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES_MAX);
-        let limits = StoreLimitsBuilder::new()
-            .memory_size(MEMORY_MAX)
-            .memories(8)
-            .table_elements(50_000)
-            .tables(32)
-            .instances(256)
-            .trap_on_grow_failure(true)
-            .build();
         let gate = Gate::new(
             Arc::clone(&shared.policy),
             asked.symbols,
@@ -214,7 +206,7 @@ impl Linked {
         );
         let state = State {
             table,
-            limits,
+            holdings: Holdings::default(),
             derived: 0,
             wasi: wasi::context(&log, &scrub),
             gate,
@@ -228,7 +220,7 @@ impl Linked {
             memory: Arc::clone(&shared.memory),
         };
         let mut store = Store::new(self.pre.component().engine(), state);
-        store.limiter(|state| &mut state.limits);
+        store.limiter(|state| &mut state.holdings);
         store.set_fuel(self.fuel)?;
         store.fuel_async_yield_interval(Some(FUEL_SLICE))?;
         store.set_hostcall_fuel(HOSTCALL_MAX);
@@ -314,8 +306,6 @@ fn classify(error: &wasmtime::Error) -> (Failure, String) {
     }
     let failure = if text.contains("out of log lines") {
         Failure::Limit(Limit::Log)
-    } else if text.contains("forcing trap when growing") || text.contains("forcing a memory growth failure") {
-        Failure::Limit(Limit::Memory)
     } else if text.contains("too much data is being copied") {
         Failure::Limit(Limit::Answer)
     } else if text.contains("handle limit exceeded") || text.contains("no free keys") {

@@ -27,6 +27,7 @@ mod egress;
 mod engine;
 mod error;
 mod grants;
+mod holdings;
 mod host_http;
 mod host_secrets;
 mod load;

@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use idp_oci::client::dialect::{Answer, Challenge, Scope};
-use wasmtime::StoreLimits;
 use wasmtime::component::{Resource, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use super::context::CallContext;
 use super::egress::Gate;
 use super::error::{Limit, LimitHit};
+use super::holdings::Holdings;
 use super::pattern::OriginPattern;
 use super::scrub::Scrubber;
 use super::secrets::{Audience, Held};
@@ -124,7 +124,7 @@ fn subject(answer: &Answer, scrub: &Scrubber) -> invocation::Answer {
 /// The data of one store.
 pub(crate) struct State {
     pub(crate) table: ResourceTable,
-    pub(crate) limits: StoreLimits,
+    pub(crate) holdings: Holdings,
     /// Bytes of what was derived so far; what was dropped counts too.
     pub(crate) derived: usize,
     pub(crate) wasi: WasiCtx,
