@@ -495,13 +495,15 @@ impl Activity {
 }
 
 /// The TLS error among the causes, in words that help.
-fn tls_cause(error: &reqwest::Error) -> Option<String> {
-    let mut source = std::error::Error::source(error);
+fn tls_cause(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    let mut source = error.source();
     while let Some(cause) = source {
-        let inner = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        let tls = inner
-            .and_then(|inner| inner.downcast_ref::<rustls::Error>())
-            .or_else(|| cause.downcast_ref::<rustls::Error>());
+        // An `io::Error` passes over what it holds when it is asked for its source, and holds another one at times.
+        let mut held: &(dyn std::error::Error + 'static) = cause;
+        while let Some(inner) = held.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            held = inner;
+        }
+        let tls = held.downcast_ref::<rustls::Error>();
         match tls {
             Some(rustls::Error::InvalidMessage(_)) => {
                 return Some(
@@ -562,4 +564,23 @@ fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    /// A layer of a client's error.
+    #[derive(Debug, thiserror::Error)]
+    #[error("client error (Connect)")]
+    struct Layer(#[source] io::Error);
+
+    #[test]
+    fn a_certificate_is_found_below_two_io_errors() {
+        let tls = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
+        let error = Layer(io::Error::other(io::Error::new(io::ErrorKind::InvalidData, tls)));
+        let cause = super::tls_cause(&error).expect("a TLS error");
+        assert!(cause.contains("--insecure"), "{cause}");
+        assert_eq!(super::tls_cause(&Layer(io::ErrorKind::ConnectionRefused.into())), None);
+    }
 }
