@@ -16,6 +16,7 @@ use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, LOCATION};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use url::Url;
 
+use super::cause::{chain, tls_cause, why};
 use super::redact;
 use super::redirect::{self, Place, same_origin};
 use crate::blob::Chunks;
@@ -494,34 +495,6 @@ impl Activity {
     }
 }
 
-/// The TLS error among the causes, in words that help.
-fn tls_cause(error: &(dyn std::error::Error + 'static)) -> Option<String> {
-    let mut source = error.source();
-    while let Some(cause) = source {
-        // An `io::Error` passes over what it holds when it is asked for its source, and holds another one at times.
-        let mut held: &(dyn std::error::Error + 'static) = cause;
-        while let Some(inner) = held.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-            held = inner;
-        }
-        let tls = held.downcast_ref::<rustls::Error>();
-        match tls {
-            Some(rustls::Error::InvalidMessage(_)) => {
-                return Some(
-                    "the other side speaks no TLS; if it is a plain-http registry, use --insecure".to_owned(),
-                );
-            }
-            Some(rustls::Error::InvalidCertificate(why)) => {
-                return Some(format!(
-                    "the certificate is not accepted ({why}); add its authority, or skip the check with --insecure"
-                ));
-            }
-            Some(other) => return Some(other.to_string()),
-            None => source = cause.source(),
-        }
-    }
-    None
-}
-
 /// A text without the credentials that were sent: whoever got them may hand them back.
 fn without(text: String, credentials: &HeaderMap) -> String {
     let sent = credentials.values().filter_map(|value| value.to_str().ok());
@@ -533,54 +506,4 @@ fn without(text: String, credentials: &HeaderMap) -> String {
 /// `host[:port]` as people write it.
 pub(super) fn authority(url: &Url) -> String {
     url[url::Position::BeforeHost..url::Position::AfterPort].to_owned()
-}
-
-/// What lies at the bottom of an error: layers above it say that they failed, this says why.
-fn why(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut cause = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    match cause.downcast_ref::<io::Error>().map(io::Error::kind) {
-        Some(io::ErrorKind::ConnectionRefused) => "connection refused".to_owned(),
-        Some(io::ErrorKind::ConnectionReset) => "connection reset".to_owned(),
-        Some(io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable) => {
-            "no route to it".to_owned()
-        }
-        Some(io::ErrorKind::TimedOut) => "no answer to the connection".to_owned(),
-        _ => cause.to_string(),
-    }
-}
-
-/// An error and its causes, each said once.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io;
-
-    /// A layer of a client's error.
-    #[derive(Debug, thiserror::Error)]
-    #[error("client error (Connect)")]
-    struct Layer(#[source] io::Error);
-
-    #[test]
-    fn a_certificate_is_found_below_two_io_errors() {
-        let tls = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
-        let error = Layer(io::Error::other(io::Error::new(io::ErrorKind::InvalidData, tls)));
-        let cause = super::tls_cause(&error).expect("a TLS error");
-        assert!(cause.contains("--insecure"), "{cause}");
-        assert_eq!(super::tls_cause(&Layer(io::ErrorKind::ConnectionRefused.into())), None);
-    }
 }

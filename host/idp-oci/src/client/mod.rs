@@ -18,6 +18,7 @@ use url::Url;
 pub mod auth;
 mod blob;
 mod call;
+mod cause;
 pub mod challenge;
 mod check;
 pub mod dialect;
