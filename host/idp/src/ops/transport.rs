@@ -67,7 +67,8 @@ impl Transport for Pipeline {
             .await
             .map_err(|_| TransportError::Timeout(exchange.timeout))?
             .map_err(|error| match error {
-                HttpError::Connect { why, .. } | HttpError::Tls(why) => TransportError::Connect(why),
+                HttpError::Connect { why, .. } => TransportError::Connect(why),
+                HttpError::Tls(why) => TransportError::Untrusted(why),
                 HttpError::TooLarge(_) => TransportError::TooLarge(exchange.body_max),
                 HttpError::Setup(text) => TransportError::Invalid(text),
                 other => TransportError::Broken(other.to_string()),
@@ -95,4 +96,35 @@ fn headers(pairs: &[(String, zeroize::Zeroizing<Vec<u8>>)]) -> Result<HeaderMap,
         headers.append(key, value);
     }
     Ok(headers)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+    use std::time::Duration;
+
+    use super::{Exchange, HttpOptions, Pipeline, Transport as _, TransportError};
+
+    #[tokio::test]
+    async fn a_server_that_cannot_be_trusted_is_not_one_that_is_away() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+        let address = listener.local_addr().expect("an address");
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept()?;
+            let _ = stream.read(&mut [0; 512])?;
+            stream.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n")
+        });
+        let exchange = Exchange {
+            method: "GET".to_owned(),
+            url: format!("https://{address}/v2/").parse().expect("a URL"),
+            headers: Vec::new(),
+            body: Vec::new().into(),
+            addresses: vec![address.ip()],
+            timeout: Duration::from_secs(10),
+            body_max: 1024,
+        };
+        let answer = Pipeline::new(&HttpOptions::default()).exchange(exchange).await;
+        assert!(matches!(answer, Err(TransportError::Untrusted(_))), "{answer:?}");
+    }
 }

@@ -103,6 +103,7 @@ impl State {
             Refused::Transport { error, .. } => {
                 let (kind, code, sent) = match error {
                     TransportError::Connect(_) => (ErrorKind::Unavailable, "connect", false),
+                    TransportError::Untrusted(_) => (ErrorKind::Invalid, "tls", false),
                     TransportError::Broken(_) => (ErrorKind::Unavailable, "broken", true),
                     TransportError::Timeout(_) => (ErrorKind::Unavailable, "timeout", true),
                     TransportError::TooLarge(_) => (ErrorKind::Other, "too-large", true),

@@ -57,6 +57,9 @@ pub enum TransportError {
     /// The request never reached a server.
     #[error("no connection: {0}")]
     Connect(String),
+    /// The other side is not who it should be; trying again changes nothing.
+    #[error("no trusted connection: {0}")]
+    Untrusted(String),
     /// It may have.
     #[error("the connection broke: {0}")]
     Broken(String),
