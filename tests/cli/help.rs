@@ -80,9 +80,11 @@ fn push_in_short() {
                 name unless given
 
     Options:
-          --platform <PLATFORM>  Only this platform of a multi-platform image: os/arch[/variant]
-          --dry-run              Say what would be pushed, and write nothing
-      -h, --help                 Print help (see more with '--help')
+          --platform <PLATFORM>      Only this platform of a multi-platform image: os/arch[/variant]
+          --mount-from <REPOSITORY>  Mount blobs from this repository of the same registry instead of
+                                     sending them; may be given several times
+          --dry-run                  Say what would be pushed, and write nothing
+      -h, --help                     Print help (see more with '--help')
 
     Registry options:
       -r, --registry <REGISTRY>      Registry of names that have none: host[:port] or a URL [env:

@@ -47,6 +47,22 @@ fn there_and_back() {
 }
 
 #[test]
+fn blobs_of_another_repository_are_mounted() {
+    let sandbox = sandbox();
+    let registry = sandbox.serve(&["--memory"]);
+    sandbox.write("work/app/a", "a");
+    let _ = sandbox.idp(["push", "./app", &format!("{}/team/app:1", registry.address)]).exits(0);
+    let mounted = format!("{}/team/mounted:1", registry.address);
+    let from = ["--mount-from", "team/other", "--mount-from", "team/app"];
+    let pushed =
+        sandbox.idp([["push", "./app", &mounted, "--output", "json"].as_slice(), &from].concat()).exits(0);
+    let result: serde_json::Value = serde_json::from_str(&pushed.stdout).expect("one JSON document");
+    let counts =
+        (result["blobs-sent"].as_u64(), result["bytes-sent"].as_u64(), result["blobs-reused"].as_u64());
+    assert_eq!(counts, (Some(0), Some(0), Some(2)), "{pushed}");
+}
+
+#[test]
 fn a_rehearsal_writes_nothing() {
     let sandbox = sandbox();
     sandbox.write("work/app/a", "a");

@@ -1,6 +1,7 @@
 //! `idp push`.
 
 use idp_oci::manifest::Platform;
+use idp_oci::name::Repository;
 
 use super::connect::Connect;
 use super::ui::size;
@@ -25,6 +26,9 @@ pub struct Args {
     /// Only this platform of a multi-platform image: os/arch[/variant]
     #[arg(long, value_name = "PLATFORM", value_parser = platform)]
     platform: Option<Platform>,
+    /// Mount blobs from this repository of the same registry instead of sending them; may be given several times
+    #[arg(long, value_name = "REPOSITORY")]
+    mount_from: Vec<Repository>,
     /// Say what would be pushed, and write nothing
     #[arg(long)]
     dry_run: bool,
@@ -39,7 +43,12 @@ pub(super) fn run(args: Args, session: &Session) -> Result<(), Stop> {
         Some(dest) => format!("push `{}` to `{dest}`", args.source),
         None => format!("push `{}`", args.source),
     };
-    let request = Request { source: args.source, destination: args.dest, platform: args.platform };
+    let request = Request {
+        source: args.source,
+        destination: args.dest,
+        platform: args.platform,
+        mount_from: args.mount_from,
+    };
     let pushed = session.work(&doing, options, async |context| ops::push::push(context, request).await)?;
     print(&pushed, session)
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use idp_oci::blob::Blob;
 use idp_oci::digest::Digest;
 use idp_oci::manifest::Platform;
-use idp_oci::name::{Reference, Tag};
+use idp_oci::name::{Reference, Repository, Tag};
 use idp_oci::pipeline::{self, PushOptions};
 use idp_oci::source::{self, Selection, Source};
 use serde::Serialize;
@@ -23,6 +23,8 @@ pub struct Request {
     pub destination: Option<String>,
     /// Only this platform.
     pub platform: Option<Platform>,
+    /// Repositories of the same registry that may have some of the blobs.
+    pub mount_from: Vec<Repository>,
 }
 
 /// What was pushed, or would be.
@@ -71,7 +73,7 @@ pub async fn push(context: &Context, request: Request) -> Result<Pushed, Error> 
     }
     let session = session::open(context, Subject::from(&destination)).await?;
     let tags = tags(&destination);
-    let options = PushOptions { selection, ..PushOptions::default() };
+    let options = PushOptions { selection, mount_from: request.mount_from, ..PushOptions::default() };
     let pushed = pipeline::push(
         &session.client,
         session.on_wire(&destination.repository),
