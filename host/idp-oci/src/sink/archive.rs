@@ -6,11 +6,12 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use tempfile::NamedTempFile;
 
+use super::awaited::Awaited;
 use crate::blob::Chunks;
 use crate::digest::Digest;
 use crate::layout::{self, INDEX, MARKER, MARKER_CONTENT};
@@ -34,7 +35,7 @@ struct Open {
     writer: Arc<File>,
     /// Where each blob's body starts.
     offsets: HashMap<Digest, u64>,
-    missing: Mutex<HashSet<Digest>>,
+    awaited: Awaited,
 }
 
 impl ArchiveSink {
@@ -76,17 +77,13 @@ impl Sink for ArchiveSink {
             copy().map_err(|error| io_error(&what, error))
         })
         .await?;
-        if let Ok(mut missing) = open.missing.lock() {
-            missing.remove(&descriptor.digest);
-        }
+        open.awaited.received(&descriptor.digest);
         Ok(())
     }
 
     async fn finish(mut self: Box<Self>) -> Result<(), SinkError> {
         let Some(open) = self.open.take() else { return Ok(()) };
-        if let Some(digest) = open.missing.lock().ok().and_then(|missing| missing.iter().next().cloned()) {
-            return Err(SinkError::Corrupt(format!("{digest} is missing: it was never received")));
-        }
+        open.awaited.none_left()?;
         blocking(move || {
             let publish = || -> io::Result<()> {
                 open.file.as_file().sync_all()?;
@@ -167,6 +164,6 @@ fn prepare(path: &Path, name: Option<&str>, plan: &Plan) -> Result<Open, SinkErr
         Ok(()) | Err(_) => writer.set_len(length).map_err(io)?,
     }
     let writer = Arc::new(file.reopen().map_err(io)?);
-    let missing = Mutex::new(offsets.keys().cloned().collect());
-    Ok(Open { file, writer, offsets, missing })
+    let awaited = Awaited::new(offsets.keys().cloned());
+    Ok(Open { file, writer, offsets, awaited })
 }

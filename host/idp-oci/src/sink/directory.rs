@@ -7,13 +7,14 @@ use std::collections::{HashMap, HashSet};
 use std::io::{self, Read, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt as _};
 use tempfile::TempDir;
 
+use super::awaited::Awaited;
 use crate::blob::Chunks;
 use crate::digest::{Algorithm, Digest, Hasher};
 use crate::manifest::{Descriptor, Shape};
@@ -57,7 +58,7 @@ struct Open {
     staging: TempDir,
     tree: Arc<Tree>,
     targets: HashMap<Digest, Vec<Target>>,
-    missing: Mutex<HashSet<Digest>>,
+    awaited: Awaited,
 }
 
 /// What a layer becomes.
@@ -95,8 +96,8 @@ impl Sink for DirectorySink {
         let targets = targets(plan)?;
         let (path, limits) = (self.path.clone(), self.limits);
         let (staging, tree) = blocking(move || stage(&path, limits)).await?;
-        let missing = Mutex::new(targets.keys().cloned().collect());
-        self.open = Some(Open { staging, tree: Arc::new(tree), targets, missing });
+        let awaited = Awaited::new(targets.keys().cloned());
+        self.open = Some(Open { staging, tree: Arc::new(tree), targets, awaited });
         Ok(())
     }
 
@@ -118,17 +119,13 @@ impl Sink for DirectorySink {
             None => Ok(()),
         })
         .await?;
-        if let Ok(mut missing) = open.missing.lock() {
-            missing.remove(&descriptor.digest);
-        }
+        open.awaited.received(&descriptor.digest);
         Ok(())
     }
 
     async fn finish(mut self: Box<Self>) -> Result<(), SinkError> {
         let Some(open) = self.open.take() else { return Ok(()) };
-        if let Some(digest) = open.missing.lock().ok().and_then(|missing| missing.iter().next().cloned()) {
-            return Err(SinkError::Corrupt(format!("{digest} is missing: it was never received")));
-        }
+        open.awaited.none_left()?;
         blocking(move || {
             open.tree.copy_twins(&open.targets)?;
             let publish = || -> io::Result<()> {

@@ -2,6 +2,7 @@
 //! result before [`Sink::finish`]. It knows nothing of registries.
 
 mod archive;
+mod awaited;
 mod check;
 mod directory;
 mod docker;
