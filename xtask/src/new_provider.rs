@@ -1,4 +1,4 @@
-//! `plugins/NAME` from `sdk/template`: the same files, as a member of the workspace.
+//! `plugins/NAME` from `sdk/template`: the same files, as a member of the workspace, which has all of `plugins/`.
 
 use std::fs;
 use std::path::Path;
@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::tools::{root, say};
 
-/// Makes the directory and adds it to the workspace.
+/// Makes the directory.
 pub(crate) fn create(name: &str) -> Result<()> {
     let valid = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
     if !valid || name.is_empty() || name.len() > 63 {
@@ -19,12 +19,6 @@ pub(crate) fn create(name: &str) -> Result<()> {
     }
     copy(&root().join("sdk/template"), &directory, name)?;
     write(&directory.join("Cargo.toml"), &manifest(name))?;
-    let workspace = root().join("Cargo.toml");
-    let text = fs::read_to_string(&workspace).context("could not read Cargo.toml")?;
-    let Some((before, after)) = text.split_once("\"plugins/generic\", ") else {
-        bail!("the members in Cargo.toml look different than expected; add \"plugins/{name}\" by hand");
-    };
-    write(&workspace, &format!("{before}\"plugins/generic\", \"plugins/{name}\", {after}"))?;
     say(&format!(
         "plugins/{name} is there. Edit provider.toml and src/lib.rs, record cases, then:\n  cargo test -p idp-provider-{name}"
     ));

@@ -81,6 +81,7 @@ pub fn providers(context: &Context, options: &HttpOptions) -> Providers {
         state_dir: context.paths.providers().unwrap_or_else(nowhere),
         components: components(context),
         transport: Arc::new(Pipeline::new(options)),
+        environment: context.env.clone(),
         ..ProvidersConfig::below(&nowhere())
     };
     Providers::new(config)

@@ -1,23 +1,34 @@
-//! The providers' requests over the pipeline's HTTP: same certificates, same redaction in the debug log. A connection goes to the
-//! addresses that the egress check has looked at and to no others.
+//! The providers' requests over the pipeline's HTTP: same certificates, same proxies, same redaction in the debug log. A connection goes
+//! to the addresses that the egress check has looked at and to no others, or to the proxy.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use hyper_util::client::proxy::matcher::Matcher;
 use idp_oci::client::http::{Body, Http, HttpError, HttpOptions, Request, Resolve};
 use reqwest::Method;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use url::Url;
 
 use crate::provider::{Exchange, RawAnswer, Transport, TransportError};
 
 /// Sends what a provider asks for.
-#[derive(Debug)]
 pub struct Pipeline {
     http: Http,
     pins: Arc<Pins>,
+    proxied: Http,
+    proxies: Matcher,
+}
+
+impl fmt::Debug for Pipeline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A proxy's URL may hold a password.
+        f.write_str("Pipeline")
+    }
 }
 
 /// Names with the addresses that were checked for them.
@@ -34,24 +45,30 @@ impl Resolve for Pins {
 }
 
 impl Pipeline {
-    /// With the options of the pipeline's own connections. Proxies are left out: behind one, nobody could check addresses.
+    /// With the options of the pipeline's own connections.
     pub fn new(options: &HttpOptions) -> Self {
         let pins = Arc::new(Pins::default());
         let resolver: Arc<dyn Resolve> = pins.clone();
         let http =
             Http::new(HttpOptions { resolver: Some(resolver), proxy_from_env: false, ..options.clone() });
-        Self { http, pins }
+        Self { http, pins, proxied: Http::new(options.clone()), proxies: Matcher::from_env() }
     }
 }
 
 #[async_trait]
 impl Transport for Pipeline {
+    fn behind_proxy(&self, url: &Url) -> bool {
+        let uri: Option<http::Uri> = url.as_str().parse().ok();
+        self.proxied.options().proxy_from_env && uri.is_some_and(|uri| self.proxies.intercept(&uri).is_some())
+    }
+
     async fn resolve(&self, host: &str) -> io::Result<Vec<IpAddr>> {
         Ok(tokio::net::lookup_host((host, 0)).await?.map(|address| address.ip()).collect())
     }
 
     async fn exchange(&self, exchange: Exchange) -> Result<RawAnswer, TransportError> {
-        if let Some(host) = exchange.url.host_str() {
+        let proxied = self.behind_proxy(&exchange.url);
+        if !proxied && let Some(host) = exchange.url.host_str() {
             let mut pins = self.pins.0.lock().unwrap_or_else(PoisonError::into_inner);
             pins.insert(host.to_owned(), exchange.addresses);
         }
@@ -62,8 +79,9 @@ impl Transport for Pipeline {
         if !exchange.body.is_empty() {
             request.body = Body::Bytes(exchange.body.to_vec().into());
         }
+        let http = if proxied { &self.proxied } else { &self.http };
         let cap = u64::try_from(exchange.body_max).unwrap_or(u64::MAX);
-        let answer = tokio::time::timeout(exchange.timeout, self.http.send_once(&request, cap))
+        let answer = tokio::time::timeout(exchange.timeout, http.send_once(&request, cap))
             .await
             .map_err(|_| TransportError::Timeout(exchange.timeout))?
             .map_err(|error| match error {

@@ -172,19 +172,19 @@ impl Gate {
                     ));
                 }
             }
-            if allowed == Allowed::Challenge && !origin.tls && self.symbols.registry.tls {
+            if allowed != Allowed::Granted && !origin.tls && self.symbols.registry.tls {
                 return Err(denied(
                     "origin",
                     format!("{origin}: the realm of an https registry must be https"),
                 ));
             }
-            let addresses = self.addresses(&origin, allowed).await?;
+            let addresses = self.addresses(&origin, &url, allowed).await?;
             self.left = self
                 .left
                 .checked_sub(1)
                 .ok_or_else(|| denied("requests", "this call may send no further request"))?;
             token_endpoint |= self.policy.is_token_endpoint(&origin, url.path(), &self.symbols);
-            sealed |= token_endpoint || allowed == Allowed::Challenge;
+            sealed |= token_endpoint || allowed != Allowed::Granted;
             let answer = self.exchange(&out, &url, &origin, addresses).await?;
             self.received += answer.body.len();
             if self.received > RECEIVED_MAX {
@@ -232,8 +232,17 @@ impl Gate {
         }
     }
 
-    /// The addresses of an origin, all of which must be allowed.
-    async fn addresses(&mut self, origin: &Origin, allowed: Allowed) -> Result<Vec<IpAddr>, Refused> {
+    /// The addresses of an origin, all of which must be allowed. A name that goes to a proxy has none here: the proxy looks it up, and
+    /// where that leads is its network's affair. An address is one there too.
+    async fn addresses(
+        &mut self,
+        origin: &Origin,
+        url: &Url,
+        allowed: Allowed,
+    ) -> Result<Vec<IpAddr>, Refused> {
+        if literal(origin).is_none() && self.transport.behind_proxy(url) {
+            return Ok(Vec::new());
+        }
         let addresses = self.resolve(origin).await?;
         if *origin == self.symbols.registry {
             return Ok(addresses);
@@ -242,12 +251,21 @@ impl Gate {
             Some(home) => home,
             None => {
                 let registry = self.symbols.registry.clone();
-                self.resolve(&registry).await?.into_iter().map(Class::of).collect()
+                let proxied = literal(&registry).is_none()
+                    && registry.to_string().parse().is_ok_and(|url| self.transport.behind_proxy(&url));
+                if proxied {
+                    Vec::new()
+                } else {
+                    self.resolve(&registry).await?.into_iter().map(Class::of).collect()
+                }
             }
         };
         let refused = addresses.iter().map(|address| Class::of(*address)).find(|class| match allowed {
             Allowed::Granted => !class.allowed_beside(&home),
-            Allowed::Challenge => !home.contains(class) || !class.allowed_beside(&home),
+            // Behind a proxy nothing is known of the registry, and the internet is where a realm may be.
+            Allowed::Challenge | Allowed::RealmHost => {
+                !(home.contains(class) || home.is_empty()) || !class.allowed_beside(&home)
+            }
         });
         self.home = Some(home);
         match refused {
@@ -260,10 +278,10 @@ impl Gate {
     }
 
     async fn resolve(&self, origin: &Origin) -> Result<Vec<IpAddr>, Refused> {
-        let host = origin.host.trim_start_matches('[').trim_end_matches(']');
-        if let Ok(address) = host.parse() {
+        if let Some(address) = literal(origin) {
             return Ok(vec![address]);
         }
+        let host = origin.host.as_str();
         let failed = |why: String| Refused::Transport {
             origin: origin.to_string(),
             error: TransportError::Connect(why),
@@ -310,6 +328,11 @@ impl Gate {
         }
         Ok(answer)
     }
+}
+
+/// The address that an origin is written as.
+fn literal(origin: &Origin) -> Option<IpAddr> {
+    origin.host.trim_start_matches('[').trim_end_matches(']').parse().ok()
 }
 
 /// A URL without credentials in it; its fragment is dropped.

@@ -104,6 +104,8 @@ pub enum Allowed {
     Granted,
     /// Only by being the realm of a challenge, on another origin than the registry's: its answer is sealed.
     Challenge,
+    /// Only by being on the host of such a realm: sealed too, but no token endpoint.
+    RealmHost,
 }
 
 /// The grants of one provider for one registry.
@@ -172,8 +174,17 @@ impl Grants {
             };
             return Err(denied(Some(line(&rule))));
         }
-        let named = asked.iter().any(|rule| rule.origin != OriginPattern::Realm);
-        Ok(if named || origin == symbols.registry { Allowed::Granted } else { Allowed::Challenge })
+        if origin == symbols.registry {
+            return Ok(Allowed::Granted);
+        }
+        let by = |wanted: fn(&OriginPattern) -> bool| asked.iter().any(|rule| wanted(&rule.origin));
+        Ok(if by(|origin| !matches!(origin, OriginPattern::Realm | OriginPattern::RealmHost)) {
+            Allowed::Granted
+        } else if by(|origin| *origin == OriginPattern::Realm) {
+            Allowed::Challenge
+        } else {
+            Allowed::RealmHost
+        })
     }
 
     /// Whether everything asked for is allowed because the provider is part of idp.
@@ -228,6 +239,9 @@ mod tests {
             "schema = 1\ncontract = \"0.1\"\nname = \"x\"\nversion = \"1\"\n\
              [[egress]]\norigin = \"registry\"\nmethods = [\"GET\", \"DELETE\"]\npaths = [\"/v2/\", \"/api/\"]\n\
              [[egress]]\norigin = \"realm\"\nmethods = [\"GET\", \"POST\"]\n\
+             [[egress]]\norigin = \"realm-host\"\npaths = [\"/api/v4/\"]\n\
+             [[egress]]\norigin = \"setting:api\"\n[[setting]]\nname = \"api\"\n\
+             [[egress]]\norigin = \"setting:other\"\n[[setting]]\nname = \"other\"\n\
              [[egress]]\norigin = \"https://api.{region}.example.com\"\nmethods = [\"POST\"]\npaths = [\"/token\"]\n",
         )
         .expect("a manifest");
@@ -235,7 +249,12 @@ mod tests {
             None => Allowance::BuiltIn,
             Some(lines) => Allowance::User(lines.iter().map(|line| line.parse().expect(line)).collect()),
         };
-        Grants::new(&manifest, &allowance, &[("region".to_owned(), "eu".to_owned())].into())
+        let captures = [("region", "eu"), ("setting:api", "https://git.example:8443/sub")];
+        Grants::new(
+            &manifest,
+            &allowance,
+            &captures.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+        )
     }
 
     fn symbols() -> Symbols {
@@ -267,6 +286,11 @@ mod tests {
             (None, "GET", "https://r.example:444/v2/x", None),
             (None, "POST", "https://auth.example/token", Some(Allowed::Challenge)),
             (None, "POST", "https://auth.example/other", None),
+            (None, "GET", "https://auth.example/api/v4/projects", Some(Allowed::RealmHost)),
+            (None, "POST", "https://auth.example/api/v4/projects", None),
+            (None, "GET", "https://elsewhere.example/api/v4/projects", None),
+            (None, "GET", "https://git.example:8443/sub/api", Some(Allowed::Granted)),
+            (None, "GET", "https://git.example/sub/api", None),
             (None, "HEAD", "https://r.example/v2/x", Some(Allowed::Granted)),
             (None, "POST", "https://r.example/oauth", Some(Allowed::Granted)),
             (None, "POST", "https://r.example/v2/x", None),
@@ -277,6 +301,8 @@ mod tests {
             (Some(delete), "DELETE", "https://r.example/v2/x", Some(Allowed::Granted)),
             (Some(delete), "DELETE", "https://r.example/api/x", None),
             (Some(strict), "POST", "https://api.eu.example.com/token", None),
+            // Choosing a provider allows its realm, not everything on the realm's host.
+            (Some(strict), "GET", "https://auth.example/api/v4/projects", None),
             (Some(given), "POST", "https://api.eu.example.com/token", Some(Allowed::Granted)),
             (Some(given), "GET", "https://api.eu.example.com/token", None),
         ] {
@@ -301,7 +327,12 @@ mod tests {
         let missing: Vec<String> = grants(Some(&[])).missing().into_iter().collect();
         assert_eq!(
             missing,
-            ["egress=https://api.eu.example.com POST /token", "egress=registry GET,DELETE /v2/ /api/"]
+            [
+                "egress=https://api.eu.example.com POST /token",
+                "egress=https://git.example:8443 GET",
+                "egress=realm-host GET /api/v4/",
+                "egress=registry GET,DELETE /v2/ /api/"
+            ]
         );
         let lines: Vec<&str> = missing.iter().map(String::as_str).collect();
         assert!(grants(Some(&lines)).missing().is_empty());

@@ -203,6 +203,10 @@ pub struct Setting {
     /// For people.
     #[serde(default)]
     pub description: String,
+    /// Variables that give it where the configuration does not, in order: those that the vendor's own tools read. Only built-in
+    /// providers see the environment.
+    #[serde(default)]
+    pub env: Vec<String>,
 }
 
 /// `[ensure]`
@@ -317,6 +321,11 @@ impl Manifest {
                 return wrong("egress.paths", format!("`{}` does not start with `/`", path.escape_debug()));
             }
         }
+        for setting in &self.setting {
+            if let Some(name) = setting.env.iter().find(|name| !is_variable(name)) {
+                return wrong("setting.env", format!("`{}` is not a variable", name.escape_debug()));
+            }
+        }
         for public in &self.public {
             let alone = public.pointers.len() == 1;
             let good = |pointer: &str| pointer.starts_with('/') || (pointer == "*" && alone);
@@ -360,6 +369,12 @@ fn unprintable(value: &toml::Value) -> Option<&str> {
         toml::Value::Table(table) => table.values().find_map(unprintable),
         _ => None,
     }
+}
+
+/// `[A-Z0-9_]+`
+fn is_variable(text: &str) -> bool {
+    !text.is_empty()
+        && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
 }
 
 /// `[a-z0-9-]{1,63}`

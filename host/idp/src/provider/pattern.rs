@@ -1,7 +1,7 @@
 //! Patterns of hosts and origins, as manifests and users write them. Pure text; decides nothing by itself.
 //!
 //! A host pattern is a list of labels: `{name}` captures one label or a part of one, `*` as the first label stands for one.
-//! An origin pattern is `registry`, `realm`, or scheme, host pattern and port; it never holds a path.
+//! An origin pattern is `registry`, `realm`, `realm-host`, `setting:NAME`, or scheme, host pattern and port; it never holds a path.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,11 +20,12 @@ pub enum PatternError {
     Host(String),
     /// An origin pattern.
     #[error(
-        "`{0}` is not an origin: `registry`, `realm`, or `https://host[:port]` without a path (a first label may be `*`)"
+        "`{0}` is not an origin: `registry`, `realm`, `realm-host`, `setting:NAME`, or `https://host[:port]` without a path (a first label \
+         may be `*`)"
     )]
     Origin(String),
-    /// A template over a part that no host pattern captures.
-    #[error("`{template}` needs `{{{name}}}`, which the registry's name does not give")]
+    /// A template over a part that no host pattern captures, or over a setting that nobody made.
+    #[error("`{template}` needs `{{{name}}}`, which neither the registry's name nor its settings give")]
     Unbound {
         /// The template.
         template: String,
@@ -33,8 +34,13 @@ pub enum PatternError {
     },
 }
 
-/// Captured parts of a host name.
+/// Captured parts of a host name, and under [`setting_key`] what the user set: both fill templates.
 pub type Captures = BTreeMap<String, String>;
+
+/// The key of a setting among captured parts; no part of a host name has a `:`.
+pub(crate) fn setting_key(name: &str) -> String {
+    format!("setting:{name}")
+}
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Label {
@@ -266,8 +272,12 @@ impl fmt::Display for Origin {
 pub enum OriginPattern {
     /// The registry that the call is about.
     Registry,
-    /// The realm of its challenge.
+    /// The realm of its challenge: that very URL.
     Realm,
+    /// Any path of the host of its realm: where the product's API is when the registry has a host of its own.
+    RealmHost,
+    /// The origin of the URL that the user gave as this setting.
+    Setting(String),
     /// Scheme and host pattern; the port is the scheme's when none is written.
     Named {
         /// True for `https`.
@@ -298,7 +308,9 @@ impl OriginPattern {
     pub fn matches(&self, origin: &Origin, symbols: &Symbols) -> bool {
         match self {
             Self::Registry => *origin == symbols.registry,
-            Self::Realm => symbols.realms.iter().any(|(realm, _)| realm == origin),
+            Self::Realm | Self::RealmHost => symbols.realms.iter().any(|(realm, _)| realm == origin),
+            // Nothing before it is filled in.
+            Self::Setting(_) => false,
             Self::Named { tls, host } => {
                 *tls == origin.tls && host.matches(&origin.host_and_port()).is_some()
             }
@@ -315,9 +327,15 @@ impl OriginPattern {
         }
     }
 
-    /// Puts captured parts in.
+    /// Puts captured parts and settings in.
     pub fn fill(&self, captures: &Captures) -> Result<Self, PatternError> {
         match self {
+            Self::Setting(name) => {
+                let url = captures.get(&setting_key(name)).and_then(|text| Url::parse(text).ok());
+                let origin = url.as_ref().and_then(Origin::of);
+                let unbound = || PatternError::Unbound { template: self.to_string(), name: name.clone() };
+                origin.as_ref().map(Self::exactly).ok_or_else(unbound)
+            }
             Self::Named { tls, host } => Ok(Self::Named { tls: *tls, host: host.fill(captures)? }),
             symbol => Ok(symbol.clone()),
         }
@@ -342,6 +360,11 @@ impl FromStr for OriginPattern {
         let (tls, rest) = match text {
             "registry" => return Ok(Self::Registry),
             "realm" => return Ok(Self::Realm),
+            "realm-host" => return Ok(Self::RealmHost),
+            _ if text.starts_with("setting:") => {
+                let name = text.trim_start_matches("setting:");
+                return if is_label(name) { Ok(Self::Setting(name.to_owned())) } else { Err(refuse()) };
+            }
             _ => match text.split_once("://").ok_or_else(refuse)? {
                 ("https", rest) => (true, rest),
                 ("http", rest) => (false, rest),
@@ -367,6 +390,8 @@ impl fmt::Display for OriginPattern {
         match self {
             Self::Registry => f.write_str("registry"),
             Self::Realm => f.write_str("realm"),
+            Self::RealmHost => f.write_str("realm-host"),
+            Self::Setting(name) => write!(f, "setting:{name}"),
             Self::Named { tls, host } => {
                 let default = if *tls { 443 } else { 80 };
                 let shown = HostPattern {

@@ -23,9 +23,10 @@ use super::error::{Failure, ProviderError};
 use super::grants::{Allowance, Grants, UserGrant};
 use super::load::{self, Trusted};
 use super::manifest::{COMPONENT_MAX, Manifest, ManifestError};
-use super::pattern::Captures;
+use super::pattern::{Captures, setting_key};
 use super::select::{self, CERTAIN_ENOUGH, Candidate, Evidence};
 use super::transport::{Direct, Transport};
+use crate::config::env::Environment;
 
 /// Where things are, and what counts.
 #[derive(Debug, Clone)]
@@ -46,6 +47,8 @@ pub struct ProvidersConfig {
     pub transport: Arc<dyn Transport>,
     /// The most that one call of a provider may take; never more than 20 s.
     pub deadline: Duration,
+    /// Where settings of built-in providers come from that the configuration does not make.
+    pub environment: Environment,
 }
 
 impl ProvidersConfig {
@@ -60,6 +63,7 @@ impl ProvidersConfig {
             executable: None,
             transport: Arc::new(Direct::default()),
             deadline: Duration::from_secs(20),
+            environment: Environment::default(),
         }
     }
 }
@@ -140,10 +144,19 @@ pub struct Selection {
     pub evidence: Vec<Evidence>,
     /// What it asks to reach, and whether it may.
     pub grants: Grants,
-    /// Settings that `identify` derived; the configuration's own win.
+    /// Settings that the environment gives, then those that `identify` derived; the configuration's own win.
     pub settings: BTreeMap<String, String>,
     /// Parts of the registry's name.
     pub captures: Captures,
+}
+
+impl Selection {
+    /// Adds what `identify` derived.
+    fn derived(&mut self, settings: BTreeMap<String, String>) {
+        for (name, value) in settings {
+            self.settings.entry(name).or_insert(value);
+        }
+    }
 }
 
 /// All providers of this process.
@@ -287,7 +300,7 @@ impl Providers {
         {
             evidence.push(Evidence::Detected { provider: detected.provider, age });
             let mut selection = self.chosen(request, info.clone(), evidence);
-            selection.settings = detected.settings;
+            selection.derived(detected.settings);
             return Ok(selection);
         }
         let Some(answer) = ask.await else {
@@ -363,19 +376,36 @@ impl Providers {
             self.detections.put(&request.host(), detected);
         }
         let mut selection = self.chosen(request, info, evidence);
-        selection.settings = settings;
+        selection.derived(settings);
         Ok(selection)
     }
 
     fn chosen(&self, request: &SelectRequest, provider: ProviderInfo, evidence: Vec<Evidence>) -> Selection {
         let captures = select::captures(&provider.manifest, &request.registry);
-        let captures = captures.map(|(_, captures)| captures).unwrap_or_default();
+        let mut captures = captures.map(|(_, captures)| captures).unwrap_or_default();
+        let settings = match provider.source {
+            Source::BuiltIn(_) => self.from_environment(&provider.manifest),
+            Source::File(_) => BTreeMap::new(),
+        };
+        // What the user set may name an origin to reach; what a registry made us derive may not.
+        for (name, value) in settings.iter().chain(&request.settings) {
+            captures.insert(setting_key(name), value.clone());
+        }
         let allowance = match provider.source {
             Source::BuiltIn(_) => Allowance::BuiltIn,
             Source::File(_) => Allowance::User(request.grants.clone()),
         };
         let grants = Grants::new(&provider.manifest, &allowance, &captures);
-        Selection { provider, evidence, grants, settings: BTreeMap::new(), captures }
+        Selection { provider, evidence, grants, settings, captures }
+    }
+
+    /// The settings that the environment gives.
+    fn from_environment(&self, manifest: &Manifest) -> BTreeMap<String, String> {
+        let given = manifest.setting.iter().filter_map(|setting| {
+            let value = setting.env.iter().find_map(|name| self.config.environment.named(name))?;
+            Some((setting.name.clone(), value))
+        });
+        given.collect()
     }
 
     /// Makes a selected provider ready for questions about one registry.

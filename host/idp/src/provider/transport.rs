@@ -21,7 +21,7 @@ pub struct Exchange {
     pub headers: Vec<(String, Zeroizing<Vec<u8>>)>,
     /// May hold secrets.
     pub body: Zeroizing<Vec<u8>>,
-    /// The only addresses that may be connected to.
+    /// The only addresses that may be connected to; none when a proxy is.
     pub addresses: Vec<IpAddr>,
     /// For the whole exchange.
     pub timeout: Duration,
@@ -78,6 +78,11 @@ pub enum TransportError {
 /// redaction are the same.
 #[async_trait]
 pub trait Transport: Send + Sync + fmt::Debug {
+    /// Whether a proxy makes the connection. It looks the name up as well, where nobody here could.
+    fn behind_proxy(&self, _url: &Url) -> bool {
+        false
+    }
+
     /// All addresses of a name. Not asked for address literals.
     async fn resolve(&self, host: &str) -> io::Result<Vec<IpAddr>>;
 

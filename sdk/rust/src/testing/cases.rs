@@ -64,6 +64,11 @@ struct Setup {
     #[serde(default)]
     credential: BTreeMap<String, Credential>,
     subject: Option<Subject>,
+    /// RFC 3339; 2026-11-21 09:00 UTC unless given.
+    now: Option<String>,
+    /// What an earlier call remembered.
+    #[serde(default)]
+    remembered: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -143,6 +148,13 @@ fn host(setup: &Setup, exchanges: &[Exchange]) -> Host {
     }
     for (name, value) in &setup.settings {
         host = host.setting(name, value);
+    }
+    if let Some(now) = &setup.now {
+        let seconds = crate::time::rfc3339(now).unwrap_or_else(|| panic!("`now` is not RFC 3339: {now}"));
+        host = host.now_ms(u64::try_from(seconds).unwrap_or_default() * 1000);
+    }
+    for (key, value) in &setup.remembered {
+        host = host.remembered(key, value);
     }
     for (slot, credential) in &setup.credential {
         let borrow = |map: &BTreeMap<String, String>| -> Vec<(String, String)> {

@@ -160,6 +160,22 @@ impl Host {
         self
     }
 
+    /// The time of the call.
+    #[must_use]
+    pub fn now_ms(mut self, unix_ms: u64) -> Self {
+        self.now_ms = unix_ms;
+        self
+    }
+
+    /// Something that an earlier call remembered, for the registry.
+    #[must_use]
+    pub fn remembered(mut self, key: &str, value: &str) -> Self {
+        let audience = self.known().everywhere();
+        let value = Secret::new(value.as_bytes().to_vec(), audience, false, true);
+        self.remembered.insert(key.to_owned(), Kept { value, until_ms: u64::MAX });
+        self
+    }
+
     /// The answer to be identified or explained.
     #[must_use]
     pub fn subject(mut self, answer: Answer) -> Self {
@@ -225,7 +241,7 @@ impl Host {
         let realms = self.challenges.iter().filter(|challenge| challenge.is("bearer"));
         let realms =
             realms.filter_map(|challenge| challenge.realm_url(&registry)).chain(self.learned.iter().cloned());
-        Known { realms: realms.collect(), registry }
+        Known { realms: realms.collect(), settings: self.settings.clone(), registry }
     }
 
     pub(crate) fn setting_value(&self, name: &str) -> Option<String> {

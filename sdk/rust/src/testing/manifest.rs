@@ -1,5 +1,7 @@
 //! The manifest as the rules of the test host need it; unknown keys fail here as they do in the real one.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 use crate::link;
@@ -82,19 +84,23 @@ struct Setting {
     name: String,
     #[serde(default)]
     description: String,
+    #[serde(default)]
+    env: Vec<String>,
 }
 
-/// The origins that `registry` and `realm` stand for in one call.
+/// The origins that `registry`, `realm`, `realm-host` and `setting:NAME` stand for in one call.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Known {
     pub(crate) registry: String,
+    /// What the user set.
+    pub(crate) settings: BTreeMap<String, String>,
     /// The URLs that challenges of the registry name.
     pub(crate) realms: Vec<String>,
 }
 
 impl Known {
     /// Whether an origin of the manifest covers a URL: a realm is the very URL of a challenge; `*` and `{name}` are one label.
-    fn covers(&self, pattern: &str, url: &str) -> bool {
+    pub(crate) fn covers(&self, pattern: &str, url: &str) -> bool {
         let origin = link::origin(url);
         match pattern {
             "registry" => origin == self.registry,
@@ -102,6 +108,11 @@ impl Known {
                 .realms
                 .iter()
                 .any(|realm| link::origin(realm) == origin && link::path(realm) == link::path(url)),
+            "realm-host" => self.realms.iter().any(|realm| link::origin(realm) == origin),
+            pattern if pattern.starts_with("setting:") => {
+                let set = self.settings.get(pattern.trim_start_matches("setting:"));
+                set.is_some_and(|url| link::origin(url) == origin)
+            }
             pattern => {
                 let (mut wanted, mut given) = (pattern.split('.'), origin.split('.'));
                 loop {
@@ -165,7 +176,13 @@ impl Manifest {
         let slot = self.credential.iter().find(|declared| declared.slot == slot)?;
         let origins = slot.audience.iter().flat_map(|name| match name.as_str() {
             "registry" => vec![known.registry.clone()],
-            "realm" => known.realms.iter().map(|realm| link::origin(realm).to_owned()).collect(),
+            "realm" | "realm-host" => {
+                known.realms.iter().map(|realm| link::origin(realm).to_owned()).collect()
+            }
+            setting if setting.starts_with("setting:") => {
+                let set = known.settings.get(setting.trim_start_matches("setting:"));
+                set.map(|url| link::origin(url).to_owned()).into_iter().collect()
+            }
             origin => vec![origin.to_owned()],
         });
         Some(origins.chain([known.registry.clone()]).collect())
@@ -182,13 +199,20 @@ mod tests {
 
     #[test]
     fn origins() {
-        let known =
-            Known { registry: "http://r:5000".to_owned(), realms: vec!["https://auth.r/token".to_owned()] };
+        let known = Known {
+            registry: "http://r:5000".to_owned(),
+            settings: [("api".to_owned(), "https://git.example/sub".to_owned())].into(),
+            realms: vec!["https://auth.r/token".to_owned()],
+        };
         for (pattern, url, expected) in [
             ("registry", "http://r:5000", true),
             ("registry", "https://r:5000", false),
             ("realm", "https://auth.r/token?scope=x", true),
             ("realm", "https://auth.r/other", false),
+            ("realm-host", "https://auth.r/other", true),
+            ("realm-host", "https://other.r/other", false),
+            ("setting:api", "https://git.example/api", true),
+            ("setting:other", "https://git.example/api", false),
             ("https://*.example.com", "https://api.example.com", true),
             ("https://*.example.com", "http://api.example.com", false),
             ("https://*.example.com", "https://a.b.example.com", false),

@@ -167,7 +167,10 @@ pub(crate) fn send(request: &Request<'_>) -> Result<Response> {
                 encoded.join("&")
             }
         };
-        if let Some(stray) = rendered.iter().find(|secret| !secret.0.audience.contains(&origin)) {
+        // A template of the manifest admits what it may stand for.
+        let admits =
+            |secret: &&Secret| secret.0.audience.iter().any(|pattern| known.covers(pattern, &origin));
+        if let Some(stray) = rendered.iter().find(|secret| !admits(secret)) {
             return Err(refused(
                 "audience",
                 format!("a secret for {:?} may not be sent to {origin}", stray.0.audience),

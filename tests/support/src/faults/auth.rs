@@ -87,7 +87,7 @@ fn needed(method: &str, path: &str, query: &str) -> (String, Option<String>) {
 }
 
 /// `name=value` pairs with `%XX` and `+` decoded.
-pub(super) fn url_pairs(query: &str) -> impl Iterator<Item = (String, String)> {
+pub fn url_pairs(query: &str) -> impl Iterator<Item = (String, String)> {
     query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         (name.to_owned(), decode(value))

@@ -19,7 +19,7 @@ use hyper::body::{Frame, Incoming};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
-pub use auth::Auth;
+pub use auth::{Auth, url_pairs};
 pub use registry::{Registry, digest_of};
 pub use rule::{Fault, Reply, Rule, on};
 

@@ -84,7 +84,8 @@ impl Registry {
         }
     }
 
-    pub(super) fn serve(
+    /// The answer to a request; `base` is the registry's own origin.
+    pub fn serve(
         &mut self,
         base: &str,
         method: &str,
@@ -109,6 +110,9 @@ impl Registry {
         }
         if let Some((name, reference)) = rest.split_once("/manifests/") {
             return self.manifest(name, reference, method, headers, body);
+        }
+        if rest == "_catalog" {
+            return self.catalog();
         }
         if let Some(name) = rest.strip_suffix("/tags/list") {
             return self.list(name, &query);
@@ -232,6 +236,9 @@ impl Registry {
             let digest = self.add_manifest(name, tag, media_type, body.clone());
             return Reply::status(201).header("docker-content-digest", &digest);
         }
+        if method == "DELETE" {
+            return self.remove(name, reference);
+        }
         let tagged = self.tags.get(&(name.to_owned(), reference.to_owned())).cloned();
         let digest = tagged.unwrap_or_else(|| reference.to_owned());
         match self.manifests.get(&(name.to_owned(), digest.clone())) {
@@ -241,6 +248,26 @@ impl Registry {
                 .body(bytes.clone()),
             None => Reply::error(404, "MANIFEST_UNKNOWN", &serde_json::Value::Null),
         }
+    }
+
+    /// By tag only the tag; by digest the manifest and all of its tags, as CNCF distribution 3 does.
+    fn remove(&mut self, name: &str, reference: &str) -> Reply {
+        let there = if reference.contains(':') {
+            self.tags.retain(|(repository, _), digest| repository != name || digest != reference);
+            self.manifests.remove(&(name.to_owned(), reference.to_owned())).is_some()
+        } else {
+            self.tags.remove(&(name.to_owned(), reference.to_owned())).is_some()
+        };
+        if there {
+            Reply::status(202)
+        } else {
+            Reply::error(404, "MANIFEST_UNKNOWN", &serde_json::Value::Null)
+        }
+    }
+
+    fn catalog(&self) -> Reply {
+        let names: BTreeSet<&String> = self.manifests.keys().map(|(repository, _)| repository).collect();
+        Reply::status(200).body(serde_json::json!({"repositories": names}).to_string())
     }
 
     /// What a manifest names and the repository lacks, foreign layers aside.

@@ -34,6 +34,24 @@ impl Reply {
         self
     }
 
+    /// With one more header of this name.
+    #[must_use]
+    pub fn and_header(mut self, name: &str, value: &str) -> Self {
+        let name = HeaderName::from_bytes(name.as_bytes()).expect("a header name");
+        self.headers.append(name, HeaderValue::from_str(value).expect("a header value"));
+        self
+    }
+
+    /// The status.
+    pub fn code(&self) -> u16 {
+        self.status
+    }
+
+    /// Status, headers and body.
+    pub fn into_parts(self) -> (u16, HeaderMap, Bytes) {
+        (self.status, self.headers, self.body)
+    }
+
     /// With a body.
     #[must_use]
     pub fn body(mut self, body: impl Into<Bytes>) -> Self {
