@@ -111,7 +111,8 @@ struct Shared {
 pub struct Net {
     shared: Arc<Shared>,
     address: SocketAddr,
-    task: tokio::task::JoinHandle<()>,
+    /// A thread of its own: a test waits for the binary, and the binary for the net.
+    runtime: Option<tokio::runtime::Runtime>,
     directory: tempfile::TempDir,
 }
 
@@ -123,7 +124,9 @@ impl std::fmt::Debug for Net {
 
 impl Drop for Net {
     fn drop(&mut self) {
-        self.task.abort();
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 
@@ -133,7 +136,7 @@ fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Net {
     /// A net without sites.
-    pub async fn start() -> Self {
+    pub fn start() -> Self {
         let authority = certificates::Authority::new();
         let directory = tempfile::tempdir().expect("a directory");
         std::fs::write(directory.path().join("ca.pem"), authority.pem()).expect("written");
@@ -143,8 +146,10 @@ impl Net {
             strangers: Mutex::default(),
             authority,
         });
-        let (address, task) = proxy::start(Arc::clone(&shared)).await;
-        Self { shared, address, task, directory }
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        let runtime = runtime.expect("a thread");
+        let address = proxy::start(&runtime, Arc::clone(&shared));
+        Self { shared, address, runtime: Some(runtime), directory }
     }
 
     /// Puts a site under names: `ghcr.io`, `registry.example:5000`. It answers http and https. The handle reads and changes it.

@@ -17,10 +17,12 @@ use super::{Request, Shared};
 
 type Answer = Response<Full<Bytes>>;
 
-pub(super) async fn start(shared: Arc<Shared>) -> (SocketAddr, tokio::task::JoinHandle<()>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port on loopback");
+pub(super) fn start(runtime: &tokio::runtime::Runtime, shared: Arc<Shared>) -> SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port on loopback");
+    listener.set_nonblocking(true).expect("a socket");
     let address = listener.local_addr().expect("it is bound");
-    let task = tokio::spawn(async move {
+    runtime.spawn(async move {
+        let listener = TcpListener::from_std(listener).expect("a socket");
         let mut connections = tokio::task::JoinSet::new();
         loop {
             let Ok((stream, _)) = listener.accept().await else { continue };
@@ -34,7 +36,7 @@ pub(super) async fn start(shared: Arc<Shared>) -> (SocketAddr, tokio::task::Join
             while connections.try_join_next().is_some() {}
         }
     });
-    (address, task)
+    address
 }
 
 async fn proxied(shared: Arc<Shared>, request: http::Request<Incoming>) -> Result<Answer, Infallible> {
