@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::time::{Duration, SystemTime};
 
 use idp_oci::name::Registry;
 use idp_oci::secret::Secret;
@@ -21,6 +22,30 @@ pub struct CredentialSet {
     pub audience: Vec<OriginPattern>,
 }
 
+/// What `ambient.unix-time-ms` tells: passed in, so that a signature that was recorded can be made again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Clock {
+    /// This machine's.
+    #[default]
+    System,
+    /// Stands still, at so many milliseconds after 1970.
+    Fixed(u64),
+}
+
+impl Clock {
+    /// Milliseconds after 1970.
+    pub fn unix_ms(self) -> u64 {
+        match self {
+            Self::System => {
+                let elapsed: Duration =
+                    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+                u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
+            }
+            Self::Fixed(ms) => ms,
+        }
+    }
+}
+
 /// What stays the same for all calls about one registry in one command.
 #[derive(Clone)]
 pub struct CallContext {
@@ -36,6 +61,8 @@ pub struct CallContext {
     pub operation: String,
     /// Nothing is to be changed.
     pub dry_run: bool,
+    /// What time it is.
+    pub clock: Clock,
 }
 
 impl CallContext {
@@ -48,6 +75,7 @@ impl CallContext {
             credentials: HashMap::new(),
             operation: operation.to_owned(),
             dry_run: false,
+            clock: Clock::System,
         }
     }
 }

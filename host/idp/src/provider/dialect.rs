@@ -11,6 +11,7 @@ use idp_oci::client::dialect::{
     Grant, Hints, Scope,
 };
 use idp_oci::name::Repository;
+use idp_oci::secret::Secret;
 use std::time::Duration;
 
 use super::call::{Asked, Budget, Linked, Shared};
@@ -22,7 +23,7 @@ use super::error::NotAllowed;
 use super::grants::Grants;
 use super::manifest::{EnsureWhen, Manifest};
 use super::pattern::{Captures, Origin, OriginPattern, Symbols};
-use super::secrets::Held;
+use super::secrets::{Audience, Held};
 use super::state::{Memory, Question, State};
 use super::transport::Transport;
 use super::v0_1::exports::idp::registry_provider::auth;
@@ -90,6 +91,13 @@ impl ProviderDialect {
     pub fn with_fallback(mut self, fallback: Arc<dyn Dialect>) -> Self {
         self.fallback = Some(fallback);
         self
+    }
+
+    /// As if an earlier call had remembered a value that the registry gave; for an hour.
+    pub fn remembers(&self, key: &str, value: &Secret) {
+        let audience = Audience::only(vec![OriginPattern::Registry, OriginPattern::Realm]);
+        let held = Held::captured(value.expose().as_bytes(), audience, &[]);
+        self.shared.memory.put(key.to_owned(), held, Duration::from_secs(3600));
     }
 
     /// The manifest of the provider.
@@ -275,17 +283,22 @@ impl ProviderDialect {
     }
 }
 
+/// A secret of a grant, when it may be sent to the registry and fits into a header.
+pub(crate) fn granted_secret(held: Held, symbols: &Symbols) -> wasmtime::Result<Secret> {
+    if !held.admits(&symbols.registry, symbols) {
+        let text = "it granted the registry a secret that may not be sent there".to_owned();
+        return Err(NotAllowed(text).into());
+    }
+    held.into_secret()
+        .map_err(|_| NotAllowed("it granted a secret that fits into no header".to_owned()).into())
+}
+
 /// Takes the secrets of a grant out of the guest's table, for the registry only.
 fn read_grant(state: &mut State, grant: auth::Grant) -> wasmtime::Result<Grant> {
     let symbols = state.gate.symbols().clone();
     let mut take = |handle| -> wasmtime::Result<_> {
         let held: Held = state.table.delete(handle)?;
-        if !held.admits(&symbols.registry, &symbols) {
-            let text = "it granted the registry a secret that may not be sent there".to_owned();
-            return Err(NotAllowed(text).into());
-        }
-        held.into_secret()
-            .map_err(|_| NotAllowed("it granted a secret that fits into no header".to_owned()).into())
+        granted_secret(held, &symbols)
     };
     let authorization = match grant.authorization {
         auth::Authorization::Anonymous => Authorization::Anonymous,

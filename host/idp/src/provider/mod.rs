@@ -11,10 +11,12 @@
 //! | [`engine`] [`compile`] [`cache`] [`load`] | from component to code |
 //! | [`call`] [`state`] [`wasi`] [`v0_1`] | one question in one fresh store |
 //! | [`dialect`] [`product`] | what the host asks |
+//! | [`by_name`] | the same questions as recorded conversations ask them |
 
 mod address;
 mod answer;
 mod builtin;
+mod by_name;
 mod cache;
 mod call;
 mod challenge;
@@ -46,7 +48,8 @@ mod v0_1;
 mod wasi;
 
 pub use address::Class;
-pub use context::{CallContext, CredentialSet};
+pub use by_name::{ByName, Told};
+pub use context::{CallContext, Clock, CredentialSet};
 pub use detected::{Detected, Detections};
 pub use dialect::ProviderDialect;
 pub use engine::Backend;

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use idp_oci::client::dialect::{Answer, Challenge, Scope};
 use wasmtime::component::{Resource, ResourceTable};
@@ -79,7 +79,7 @@ impl Memory {
         kept.get(key).map(|(held, _)| held.clone())
     }
 
-    fn put(&self, key: String, held: Held, lifetime: Duration) {
+    pub(crate) fn put(&self, key: String, held: Held, lifetime: Duration) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         kept.retain(|_, (_, until)| *until > now);
@@ -186,8 +186,7 @@ impl log::Host for State {
 
 impl ambient::Host for State {
     async fn unix_time_ms(&mut self) -> wasmtime::Result<u64> {
-        let elapsed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Ok(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX))
+        Ok(self.context.clock.unix_ms())
     }
 
     async fn random(&mut self, len: u32) -> wasmtime::Result<Vec<u8>> {

@@ -67,7 +67,7 @@ impl Host {
             operation: "push".to_owned(),
             attempt: 1,
             dry_run: false,
-            now_ms: 1_795_251_600_000,
+            now_ms: super::case::NOW_MS,
             challenges: Vec::new(),
             granted: Vec::new(),
             subject: None,
