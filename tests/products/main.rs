@@ -3,6 +3,7 @@
 
 mod ghcr;
 mod net;
+mod quay;
 
 use std::path::Path;
 

@@ -13,6 +13,9 @@ use crate::{Challenge, ambient, invocation, scope, time};
 /// Shorter lifetimes than this are raised to it, as every client does.
 pub const MIN_LIFETIME_S: u32 = 60;
 
+/// From the scopes of the host to those that a token endpoint knows.
+pub type AskedFor = fn(&[Scope]) -> Vec<Scope>;
+
 /// How a registry is let in by challenge: Basic, or Bearer through a token endpoint.
 #[derive(Debug, Clone)]
 pub struct Flow {
@@ -23,6 +26,7 @@ pub struct Flow {
     scopes: bool,
     /// The user name of tokens that come without one; `None`: tokens are used as what they are.
     token_user: Option<String>,
+    wire: Option<AskedFor>,
 }
 
 impl Default for Flow {
@@ -41,6 +45,7 @@ impl Flow {
             reuse: Reuse::Scope,
             scopes: true,
             token_user: None,
+            wire: None,
         }
     }
 
@@ -77,6 +82,14 @@ impl Flow {
     #[must_use]
     pub fn tokens_as_passwords(mut self, username: &str) -> Self {
         self.token_user = Some(username.to_owned());
+        self
+    }
+
+    /// For registries that call the rights by other names, or refuse to hear of some: what is asked of the token endpoint. The
+    /// grant is kept for the scopes as the host asked for them.
+    #[must_use]
+    pub fn scopes_as(mut self, wire: AskedFor) -> Self {
+        self.wire = Some(wire);
         self
     }
 
@@ -153,8 +166,10 @@ impl Flow {
         if let Some(token) = own.filter(|own| own.kind == "bearer").and_then(|own| own.secret("token")) {
             return Ok(self.grant(token.duplicate(), scopes, credential));
         }
+        let asked = self.wire.map(|wire| wire(scopes));
+        let asked = asked.as_deref().unwrap_or(scopes);
         let wire: Vec<String> =
-            if self.scopes { scopes.iter().map(Scope::wire).collect() } else { Vec::new() };
+            if self.scopes { asked.iter().map(Scope::wire).collect() } else { Vec::new() };
         let identity = own.filter(|own| own.kind == "identity-token");
         if let Some(identity) = identity.and_then(|credential| credential.secret("token")) {
             let mut request = Request::post(realm)
