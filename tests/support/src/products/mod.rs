@@ -4,4 +4,5 @@
 //!
 //! One file a product; what they share (content, tokens that name their scopes) is in [`base`].
 
+pub mod acr;
 pub mod base;
