@@ -13,6 +13,9 @@ use crate::{Challenge, ambient, invocation, scope, time};
 /// Shorter lifetimes than this are raised to it, as every client does.
 pub const MIN_LIFETIME_S: u32 = 60;
 
+/// From the scopes of the host to those that a token endpoint knows.
+pub type AskedFor = fn(&[Scope]) -> Vec<Scope>;
+
 /// How a registry is let in by challenge: Basic, or Bearer through a token endpoint.
 #[derive(Debug, Clone)]
 pub struct Flow {
@@ -21,6 +24,7 @@ pub struct Flow {
     default_lifetime_s: u32,
     reuse: Reuse,
     scopes: bool,
+    wire: Option<AskedFor>,
 }
 
 impl Default for Flow {
@@ -38,6 +42,7 @@ impl Flow {
             default_lifetime_s: MIN_LIFETIME_S,
             reuse: Reuse::Scope,
             scopes: true,
+            wire: None,
         }
     }
 
@@ -67,6 +72,14 @@ impl Flow {
     pub fn without_scopes(mut self) -> Self {
         self.scopes = false;
         self.reuse = Reuse::Registry;
+        self
+    }
+
+    /// For registries that call the rights by other names, or refuse to hear of some: what is asked of the token endpoint. The
+    /// grant is kept for the scopes as the host asked for them.
+    #[must_use]
+    pub fn scopes_as(mut self, wire: AskedFor) -> Self {
+        self.wire = Some(wire);
         self
     }
 
@@ -144,8 +157,10 @@ impl Flow {
         {
             return Ok(self.grant(token.duplicate(), scopes, credential));
         }
+        let asked = self.wire.map(|wire| wire(scopes));
+        let asked = asked.as_deref().unwrap_or(scopes);
         let wire: Vec<String> =
-            if self.scopes { scopes.iter().map(Scope::wire).collect() } else { Vec::new() };
+            if self.scopes { asked.iter().map(Scope::wire).collect() } else { Vec::new() };
         let identity = credential.filter(|credential| credential.kind == "identity-token");
         if let Some(identity) = identity.and_then(|credential| credential.secret("token")) {
             let mut request = Request::post(realm)

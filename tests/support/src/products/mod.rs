@@ -5,3 +5,4 @@
 //! One file a product; what they share (content, tokens that name their scopes) is in [`base`].
 
 pub mod base;
+pub mod quay;
