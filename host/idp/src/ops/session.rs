@@ -182,7 +182,7 @@ async fn on_the_wire(
         repository: subject.repository.cloned(),
         credential_keys: Vec::new(),
     };
-    let Some(repository) = subject.repository else { return Ok(as_written) };
+    let Some(repository) = subject.repository else { return known_host(chosen, dialect, as_written) };
     let name = match dialect.normalize(repository.as_str(), subject.tag.map(Tag::as_str)).await {
         Ok(name) => name,
         Err(error) if error.kind == ErrorKind::Unsupported => return Ok(as_written),
@@ -203,6 +203,19 @@ async fn on_the_wire(
     let registry: Registry = name.host.parse().map_err(|error| refused(format!("naming: {error}")))?;
     let repository = name.repository.parse().map_err(|error| refused(format!("naming: {error}")))?;
     Ok(Wire { registry, repository: Some(repository), credential_keys: name.credential_keys })
+}
+
+/// Where a registry is spoken to when no repository of it is in question: as written, unless the manifest knows it by another name.
+fn known_host(chosen: &Chosen, dialect: &ProviderDialect, written: Wire) -> Result<Wire, Error> {
+    let manifest = &chosen.selection.provider.manifest;
+    match manifest.wire_host(&written.registry).filter(|host| *host != written.registry) {
+        None => Ok(written),
+        Some(host) if dialect.trusted() || dialect.may_reach(&host) => Ok(Wire { registry: host, ..written }),
+        Some(host) => Err(Error::Dialect(format!(
+            "provider {}: it names another registry, {host}; allow it with --grant 'egress=https://{host} GET /v2/'",
+            manifest.label()
+        ))),
+    }
 }
 
 /// The first credential under one of a provider's keys for credential files. A key that names no host finds nothing.

@@ -48,6 +48,12 @@ impl Secret {
         Some(Self::new(text.as_bytes().to_vec(), self.0.audience.clone(), self.0.long_lived, true))
     }
 
+    /// The same secret, for these origins too.
+    pub(crate) fn also_for(&self, origins: &Audience) -> Self {
+        let audience = self.0.audience.union(origins).cloned().collect();
+        Self::new(self.0.bytes.clone(), audience, self.0.long_lived, self.0.document)
+    }
+
     /// The same secret in another form.
     pub(crate) fn derive(&self, bytes: Vec<u8>) -> Self {
         Self::new(bytes, self.0.audience.clone(), self.0.long_lived, false)
