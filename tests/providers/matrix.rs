@@ -34,8 +34,8 @@ const OPERATIONS: [(&str, &str, Option<&str>); 14] = [
     ("explain", "explanations.explain", None),
 ];
 
-const START: &str = "<!-- the matrix: made by `cargo xtask bless` -->\n";
-const END: &str = "<!-- end of the matrix -->\n";
+const START: &str = "<!-- matrix: begin (generated; `cargo xtask bless`) -->\n";
+const END: &str = "<!-- matrix: end -->\n";
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
