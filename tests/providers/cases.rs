@@ -219,7 +219,7 @@ async fn a_case_that_does_not_hold_fails() {
     );
     for (changed, words) in [
         (text.replacen("GET https://", "HEAD https://", 1), "expected `HEAD https://"),
-        (text.replacen("Basic ", "Basic x", 1), "expected authorization"),
+        (text.replacen("Basic YWx", "Basic xYWx", 1), "expected authorization"),
         (text.replacen("bearer = \"", "bearer = \"x", 1), "answer.authorization.bearer: expected"),
         (text.replacen("auth.authorize", "auth.authorise", 1), "does not export"),
         (unused, "never sent"),

@@ -6,7 +6,8 @@
 //! | [`http`], [`redirect`], [`redact`], [`scheme`] | exchanges, where they may lead, what is shown of them, TLS or not |
 //! | [`challenge`], [`auth`], [`dialect`], [`standard`] | being let in |
 //! | [`retry`], [`outage`], [`error`], [`progress`] | trying again, giving up, telling |
-//! | `call` | one request with all of the above |
+//! | `call`, [`probe`] | one request with all of the above; one whose answer is looked at as it is |
+//! | [`peer`] | who is at the other end of TLS |
 //! | `blob`, `upload`, `download`, `manifest`, `tag` | the verbs |
 
 use std::collections::{HashMap, HashSet};
@@ -27,6 +28,8 @@ pub mod error;
 pub mod http;
 mod manifest;
 pub mod outage;
+pub mod peer;
+pub mod probe;
 pub mod progress;
 pub mod redact;
 pub mod redirect;

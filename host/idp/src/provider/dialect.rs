@@ -97,9 +97,10 @@ impl ProviderDialect {
         self
     }
 
-    /// As if an earlier call had remembered a value that the registry gave; for an hour.
+    /// As if an earlier call had remembered a value; for an hour. It may have come from wherever the provider asks.
     pub fn remembers(&self, key: &str, value: &Secret) {
-        let audience = Audience::only(vec![OriginPattern::Registry, OriginPattern::Realm]);
+        let asked = self.manifest.egress.iter().map(|rule| rule.origin.clone());
+        let audience = Audience::only([OriginPattern::Registry].into_iter().chain(asked).collect());
         let held = Held::captured(value.expose().as_bytes(), audience, &[]);
         self.shared.memory.put(key.to_owned(), held, Duration::from_secs(3600));
     }

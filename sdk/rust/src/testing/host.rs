@@ -179,7 +179,13 @@ impl Host {
 
     /// The answer to be identified or explained.
     #[must_use]
-    pub fn subject(mut self, answer: Answer) -> Self {
+    pub fn subject(mut self, mut answer: Answer) -> Self {
+        // As the host gives it: what a query holds may let one in, and a cookie does.
+        let path = |text: &mut String| text.truncate(text.find(['?', '#']).unwrap_or(text.len()));
+        path(&mut answer.url);
+        answer.headers.retain(|(name, _)| !name.to_ascii_lowercase().starts_with("set-cookie"));
+        let locations = answer.headers.iter_mut().filter(|(name, _)| name.eq_ignore_ascii_case("location"));
+        locations.for_each(|(_, value)| path(value));
         self.subject = Some(answer);
         self
     }
