@@ -6,5 +6,6 @@
 
 pub mod acr;
 pub mod base;
+pub mod gar;
 pub mod ghcr;
 pub mod quay;
