@@ -33,6 +33,7 @@ pub(crate) const ALL: &[BuiltIn] = built_in! {
     "generic",
     "ghcr",
     "gitea",
+    "gitlab",
     "quay",
 };
 
