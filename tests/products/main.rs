@@ -2,6 +2,7 @@
 //! (`idp_test_support::net`): chosen by name, let in their own way, explained in their own words. One file a product.
 
 mod ghcr;
+mod gitlab;
 mod net;
 mod quay;
 

@@ -6,4 +6,5 @@
 
 pub mod base;
 pub mod ghcr;
+pub mod gitlab;
 pub mod quay;
