@@ -171,8 +171,7 @@ fn read_only_for_a_while() {
 #[test]
 fn ones_own_is_told_by_its_realm() {
     let net = Net::start();
-    let own =
-        Gitlab { registry: "registry.example:5050", gitlab: "https://git.example/sub", ..Gitlab::default() };
+    let own = Gitlab::at("registry.example:5050", "https://git.example/sub");
     let site = net.site(&["registry.example:5050", "git.example"], own);
     let mut sandbox = home(&net, "alice", "glpat-all");
     sandbox.set_env("IDPBUILDER_REGISTRY_URL", "registry.example:5050");

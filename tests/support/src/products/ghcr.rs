@@ -131,6 +131,12 @@ fn message(status: u16, text: &str) -> Reply {
 }
 
 impl Ghcr {
+    /// One of another name, with its API.
+    #[must_use]
+    pub fn at(registry: &'static str, api: &'static str) -> Self {
+        Self { registry, api, ..Self::default() }
+    }
+
     /// Puts an image there, as if it had been pushed.
     pub fn image(&mut self, repository: &str, tag: &str, content: &str) -> String {
         self.packages.entry(repository.to_owned()).or_default();

@@ -138,6 +138,12 @@ fn message(status: u16, text: &str) -> Reply {
 }
 
 impl Gitlab {
+    /// One of another name, with its GitLab.
+    #[must_use]
+    pub fn at(registry: &'static str, gitlab: &'static str) -> Self {
+        Self { registry, gitlab, ..Self::default() }
+    }
+
     /// Puts an image there, as if it had been pushed.
     pub fn image(&mut self, repository: &str, tag: &str, content: &str) -> String {
         let digest = base::image(&mut self.content, repository, tag, content);
