@@ -3,6 +3,7 @@
 
 mod ghcr;
 mod gitlab;
+mod acr;
 mod net;
 mod quay;
 

@@ -1,6 +1,7 @@
 //! The manifest of a provider (`wit/README.md`, "The manifest"): found in a component's bytes without compiling them, parsed into types.
 //! Bytes in, [`Manifest`] out; runs nothing and grants nothing.
 
+use idp_oci::name::Registry;
 use serde::Deserialize;
 use wasmparser::{Encoding, Parser, Payload};
 
@@ -122,6 +123,9 @@ pub struct Manifest {
 pub struct HostRule {
     /// Which registries.
     pub pattern: HostPattern,
+    /// The host that is really spoken to, where the name is only what people write. [`super::ProviderDialect::normalize`] says the
+    /// same of a repository; this is for questions about none.
+    pub wire: Option<String>,
 }
 
 /// `[[fingerprint]]`: every given key must match the answer to an unauthenticated `GET /v2/`.
@@ -315,6 +319,14 @@ impl Manifest {
                 return wrong("fingerprint.certainty", "more than 100".to_owned());
             }
         }
+        if let Some(wire) = self
+            .host
+            .iter()
+            .filter_map(|rule| rule.wire.as_deref())
+            .find(|wire| wire.parse::<Registry>().is_err())
+        {
+            return wrong("host.wire", format!("`{}` is not a registry", wire.escape_debug()));
+        }
         for rule in &self.egress {
             for method in &rule.methods {
                 if method.is_empty() || !method.bytes().all(|byte| byte.is_ascii_uppercase()) {
@@ -346,6 +358,12 @@ impl Manifest {
             }
         }
         Ok(())
+    }
+
+    /// The host that is spoken to for a registry, where a host pattern says that it is another one.
+    pub fn wire_host(&self, registry: &Registry) -> Option<Registry> {
+        let rule = self.host.iter().find(|rule| rule.pattern.matches(registry.as_str()).is_some())?;
+        rule.wire.as_deref()?.parse().ok()
     }
 
     /// `gitea 0.1.0`

@@ -143,6 +143,12 @@ impl Manifest {
         toml::from_str(text).map_err(|error| format!("the manifest is wrong: {error}"))
     }
 
+    /// The origins that it names as they are.
+    pub(crate) fn origins(&self) -> impl Iterator<Item = String> {
+        let named = self.egress.iter().filter(|egress| egress.origin.contains("://"));
+        named.map(|egress| egress.origin.clone())
+    }
+
     /// Whether a request is granted.
     pub(crate) fn grants(&self, known: &Known, method: &str, url: &str) -> bool {
         self.egress.iter().any(|egress| {

@@ -4,6 +4,7 @@
 //!
 //! One file a product; what they share (content, tokens that name their scopes) is in [`base`].
 
+pub mod acr;
 pub mod base;
 pub mod ghcr;
 pub mod gitlab;
