@@ -35,7 +35,10 @@ fn entries(list: &str) -> Vec<serde_json::Value> {
 }
 
 fn names(list: &str) -> Vec<String> {
-    entries(list).iter().map(|entry| entry["name"].as_str().unwrap_or_default().to_owned()).collect()
+    let mut names: Vec<_> =
+        entries(list).iter().map(|entry| entry["name"].as_str().unwrap_or_default().to_owned()).collect();
+    names.sort();
+    names
 }
 
 #[test]
@@ -50,7 +53,7 @@ fn login_push_pull_list() {
     let _ = sandbox.idp(["pull", "registry.gitlab.com/g/p/app:1", "./out"]).exits(0);
     let tags = sandbox.idp(["list", "registry.gitlab.com/g/p/app", "--output", "json"]).exits(0);
     let tag = entries(&tags.stdout).remove(0);
-    assert_eq!((tag["name"].as_str(), tag["details"]["size"].as_str()), (Some("1"), Some("286")), "{tags}");
+    assert_eq!((tag["name"].as_str(), tag["size"].as_u64()), (Some("1"), Some(286)), "{tags}");
     assert!(tag["digest"].as_str().is_some_and(|digest| digest.starts_with("sha256:")), "{tags}");
     // What is listed has to be named: the catalogue is for administrators.
     let nowhere = sandbox.idp(["list", REGISTRY]).exits(1);
@@ -142,6 +145,78 @@ fn tags_with_and_without_a_database() {
     assert_eq!(net.count("GET", "gitlab.com", "/tags?"), 2, "{:#?}", net.log());
     // The API does not know them.
     assert_eq!(list("gitlab+deploy-token-7", "gldt-1"), 0);
+}
+
+#[test]
+fn projects_and_groups_are_listed() {
+    let (net, site) = start();
+    with(&site, |site| {
+        for name in ["g/p", "g/p/app", "g/s/deep/x", "g/other/y"] {
+            site.image(name, "1", "x");
+        }
+        site.page = 2;
+    });
+    let list = |namespace: &str| {
+        let sandbox = home(&net, "alice", "glpat-read");
+        sandbox.idp(["list", REGISTRY, "--namespace", namespace, "--output", "json"])
+    };
+    assert_eq!(names(&list("g/p").exits(0).stdout), ["g/p", "g/p/app"]);
+    assert_eq!(names(&list("g").exits(0).stdout), ["g/other/y", "g/p", "g/p/app", "g/s/deep/x"]);
+    assert_eq!(names(&list("g/s").exits(0).stdout), ["g/s/deep/x"]);
+    let unknown = list("h").exits(2);
+    assert!(unknown.stderr.contains("neither a project nor a group"), "{unknown}");
+    let deploy =
+        home(&net, "gitlab+deploy-token-7", "gldt-1").idp(["list", REGISTRY, "--namespace", "g"]).exits(3);
+    assert!(deploy.stderr.contains("deploy tokens"), "{deploy}");
+    let scope = home(&net, "alice", "glpat-push").idp(["list", REGISTRY, "--namespace", "g"]).exits(3);
+    assert!(scope.stderr.contains("read_api"), "{scope}");
+    let password = home(&net, "alice", "hunter2hunter2").idp(["list", REGISTRY, "--namespace", "g"]).exits(3);
+    assert!(password.stderr.contains("no passwords"), "{password}");
+    let mut slots = home(&net, "gitlab+deploy-token-7", "gldt-1");
+    slots.set_env("OTHER_TOKEN", "glpat-read");
+    slots.write_private(
+        "home/.idpbuilder/registries.yaml",
+        "registries:\n  registry.gitlab.com:\n    slots:\n      management:\n        tokenEnv: OTHER_TOKEN\n",
+    );
+    let _ = slots.idp(["list", REGISTRY, "--namespace", "g"]).exits(0);
+}
+
+#[test]
+fn deletion() {
+    let (net, site) = start();
+    with(&site, |site| {
+        for tag in ["1", "2", "3", "keep"] {
+            site.image("g/p/app", tag, tag);
+        }
+        let digest = site.image("g/p/app", "same", "same");
+        site.content.tags.insert(("g/p/app".to_owned(), "same2".to_owned()), digest);
+        site.projects.insert("g/p", Project { protected: ["keep"].into(), ..Project::default() });
+    });
+    let app = "registry.gitlab.com/g/p/app";
+    let sandbox = home(&net, "alice", "glpat-all");
+    let _ = sandbox.idp(["delete", &format!("{app}:1")]).exits(0);
+    let protected = sandbox.idp(["delete", &format!("{app}:keep")]).exits(3);
+    assert!(protected.stderr.contains("protection rule"), "{protected}");
+    // One of two tags goes alone, their digest does not.
+    let _ = sandbox.idp(["delete", &format!("{app}:same")]).exits(0);
+    let digest = with(&site, |site| site.content.tags[&("g/p/app".to_owned(), "same2".to_owned())].clone());
+    let siblings = sandbox.idp(["delete", &format!("{app}@{digest}")]).exits(1);
+    assert!(siblings.stderr.contains("same2"), "{siblings}");
+    let _ = sandbox.idp(["delete", &format!("{app}@{digest}"), "--allow-siblings"]).exits(0);
+    // The token service gives no right to delete; the API takes the same token.
+    with(&site, |site| site.no_delete = true);
+    let _ = sandbox.idp(["delete", &format!("{app}:2")]).exits(0);
+    assert_eq!(net.count("DELETE", "gitlab.com", "/tags/2"), 1, "{:#?}", net.log());
+    let deploy = home(&net, "gitlab+deploy-token-7", "gldt-1");
+    let refused = deploy.idp(["delete", &format!("{app}:3")]).exits(3);
+    assert!(refused.stderr.contains("role"), "{refused}");
+    let refused = deploy.idp(["delete", app, "--repository", "--yes"]).exits(3);
+    assert!(refused.stderr.contains("deploy tokens"), "{refused}");
+    let rehearsed = sandbox.idp(["delete", app, "--repository", "--dry-run"]).exits(0);
+    assert!(rehearsed.stdout.contains(app) && with(&site, |site| site.scheduled.is_empty()), "{rehearsed}");
+    let later = sandbox.idp(["delete", app, "--repository", "--yes"]).exits(0);
+    assert!(later.stderr.contains("background"), "{later}");
+    assert!(with(&site, |site| site.scheduled.contains("g/p/app")));
 }
 
 #[test]

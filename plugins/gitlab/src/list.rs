@@ -67,9 +67,10 @@ pub(crate) fn list_page(filter: &Pairs, limit: u32, cursor: Option<&str>) -> Res
         }
         return Err(error);
     }
-    let query = list::get(filter, "query");
+    let query = list::get(filter, "query").map(str::to_ascii_lowercase);
     let items = answer.json::<Vec<Listed>>()?.into_iter();
-    let items = items.filter(|listed| query.is_none_or(|query| listed.path.contains(query)));
+    let items =
+        items.filter(|listed| query.as_ref().is_none_or(|query| listed.path.contains(query.as_str())));
     Ok(RepositoryPage {
         items: items.map(Listed::repository).collect(),
         next: api.next(&answer).filter(|next| Some(next.as_str()) != cursor),
