@@ -4,6 +4,7 @@
 mod acr;
 mod gar;
 mod ghcr;
+mod gitlab;
 mod net;
 mod quay;
 
