@@ -162,6 +162,11 @@ impl Environment {
         Self(Source::Given(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).into()))
     }
 
+    /// Exactly these variables, as many as there are.
+    pub fn given(pairs: impl IntoIterator<Item = (String, String)>) -> Self {
+        Self(Source::Given(pairs.into_iter().collect()))
+    }
+
     /// The value of a variable of the table; empty counts as not set.
     pub fn get(&self, variable: Variable) -> Option<String> {
         self.named(variable.name)

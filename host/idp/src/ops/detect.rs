@@ -80,6 +80,7 @@ async fn why(context: &Context, registry: &Registry, fresh: bool) -> Result<Dete
         return Err(Error::Registry {
             registry: registry.to_string(),
             credential: None,
+            notes: Vec::new(),
             error: Box::new(error),
         });
     }

@@ -21,9 +21,10 @@ use super::egress::{Policy, changes_request};
 use super::error::NotAllowed;
 use super::grants::Grants;
 use super::manifest::{EnsureWhen, Manifest};
+use super::memory::Memory;
 use super::pattern::{Captures, Origin, OriginPattern, Symbols};
 use super::secrets::Held;
-use super::state::{Memory, Question, State};
+use super::state::{Question, State};
 use super::transport::Transport;
 use super::v0_1::exports::idp::registry_provider::auth;
 
@@ -54,6 +55,7 @@ impl ProviderDialect {
         context: CallContext,
         transport: Arc<dyn Transport>,
         deadline: Duration,
+        memory: Memory,
     ) -> Result<Self, DialectError> {
         let registry = Origin::registry(&context.scheme, context.registry.as_str()).ok_or_else(|| {
             DialectError::new(ErrorKind::Invalid, format!("`{}` is not a registry", context.registry))
@@ -71,7 +73,7 @@ impl ProviderDialect {
             transport,
             audiences: Arc::new(audiences),
             settings: Arc::new(settings),
-            memory: Arc::new(Memory::default()),
+            memory: Arc::new(memory),
             deadline,
         };
         Ok(Self {

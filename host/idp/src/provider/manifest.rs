@@ -6,6 +6,7 @@ use wasmparser::{Encoding, Parser, Payload};
 
 use super::pattern::{HostPattern, OriginPattern};
 use super::scrub::printable;
+use crate::config::sources::Source;
 
 /// Name of the custom section.
 pub(crate) const SECTION: &str = "idp:provider";
@@ -166,8 +167,8 @@ pub struct CredentialSlot {
     #[serde(default)]
     pub kinds: Vec<String>,
     /// Where the host looks, in order.
-    #[serde(default)]
-    pub sources: Vec<String>,
+    #[serde(default, deserialize_with = "Source::known")]
+    pub sources: Vec<Source>,
     /// Where it may be sent.
     #[serde(default = "registry_and_realm")]
     pub audience: Vec<OriginPattern>,
