@@ -13,6 +13,9 @@ use crate::{Challenge, ambient, invocation, scope, time};
 /// Shorter lifetimes than this are raised to it, as every client does.
 pub const MIN_LIFETIME_S: u32 = 60;
 
+/// From the scopes of the host to those that a token endpoint knows.
+pub type AskedFor = fn(&[Scope]) -> Vec<Scope>;
+
 /// How a registry is let in by challenge: Basic, or Bearer through a token endpoint.
 #[derive(Debug, Clone)]
 pub struct Flow {
@@ -21,6 +24,9 @@ pub struct Flow {
     default_lifetime_s: u32,
     reuse: Reuse,
     scopes: bool,
+    /// The user name of tokens that come without one; `None`: tokens are used as what they are.
+    token_user: Option<String>,
+    wire: Option<AskedFor>,
 }
 
 impl Default for Flow {
@@ -38,6 +44,8 @@ impl Flow {
             default_lifetime_s: MIN_LIFETIME_S,
             reuse: Reuse::Scope,
             scopes: true,
+            token_user: None,
+            wire: None,
         }
     }
 
@@ -67,6 +75,21 @@ impl Flow {
     pub fn without_scopes(mut self) -> Self {
         self.scopes = false;
         self.reuse = Reuse::Registry;
+        self
+    }
+
+    /// For token endpoints that know GET and Basic only: a token that was given alone is sent as the password of this user.
+    #[must_use]
+    pub fn tokens_as_passwords(mut self, username: &str) -> Self {
+        self.token_user = Some(username.to_owned());
+        self
+    }
+
+    /// For registries that call the rights by other names, or refuse to hear of some: what is asked of the token endpoint. The
+    /// grant is kept for the scopes as the host asked for them.
+    #[must_use]
+    pub fn scopes_as(mut self, wire: AskedFor) -> Self {
+        self.wire = Some(wire);
         self
     }
 
@@ -139,14 +162,15 @@ impl Flow {
         credential: Option<&Credential>,
         scopes: &[Scope],
     ) -> Result<Grant> {
-        if let Some(token) =
-            credential.filter(|credential| credential.kind == "bearer").and_then(|c| c.secret("token"))
-        {
+        let own = credential.filter(|_| self.token_user.is_none());
+        if let Some(token) = own.filter(|own| own.kind == "bearer").and_then(|own| own.secret("token")) {
             return Ok(self.grant(token.duplicate(), scopes, credential));
         }
+        let asked = self.wire.map(|wire| wire(scopes));
+        let asked = asked.as_deref().unwrap_or(scopes);
         let wire: Vec<String> =
-            if self.scopes { scopes.iter().map(Scope::wire).collect() } else { Vec::new() };
-        let identity = credential.filter(|credential| credential.kind == "identity-token");
+            if self.scopes { asked.iter().map(Scope::wire).collect() } else { Vec::new() };
+        let identity = own.filter(|own| own.kind == "identity-token");
         if let Some(identity) = identity.and_then(|credential| credential.secret("token")) {
             let mut request = Request::post(realm)
                 .form("grant_type", "refresh_token")
@@ -173,6 +197,7 @@ impl Flow {
             let secret = credential.secret("password").or_else(|| credential.secret("token"));
             let Some(secret) = secret else { return Err(not_logged_in()) };
             let username = match credential.username() {
+                "" if self.token_user.is_some() => self.token_user.as_deref().unwrap_or_default(),
                 // What Docker's credential helpers write for an identity token.
                 "" if credential.kind == "identity-token" => "<token>",
                 username => username,
@@ -285,6 +310,11 @@ fn token_refused(answer: &Response, credential: Option<&Credential>) -> Error {
         }
         _ => Error::other(format!("the token endpoint {endpoint} answered {status} instead of a token"))
             .code("token-refused"),
+    };
+    // A sealed answer says why as far as the manifest opens it.
+    let error = match answer.json_scalar("/errors/0/message").filter(|said| !said.trim().is_empty()) {
+        Some(said) => Error { message: format!("{} (it says: {})", error.message, said.trim()), ..error },
+        None => error,
     };
     let error = error.status(status);
     match answer.retry_after_s() {

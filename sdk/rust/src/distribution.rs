@@ -179,7 +179,6 @@ pub fn remove(
     target: &Target,
     options: &[(String, String)],
 ) -> Result<Removal> {
-    let allow = pairs::flag(options, "allow-siblings");
     match target {
         Target::Tag(tag) => {
             if invocation::dry_run() {
@@ -194,28 +193,32 @@ pub fn remove(
                     let digest = digest_of(client, repository, tag)?;
                     let mut others = siblings(client, repository, &digest)?;
                     others.retain(|other| other != tag);
-                    remove_digest(client, repository, &digest, tag.clone(), others, allow)
+                    remove_digest(client, repository, &digest, tag, others, options)
                 }
                 _ => Err(refusal::error(&answer, &format!("delete {repository}:{tag}"))),
             }
         }
         Target::Digest(digest) => {
             let tags = siblings(client, repository, digest)?;
-            remove_digest(client, repository, digest, digest.clone(), tags, allow)
+            remove_digest(client, repository, digest, digest, tags, options)
         }
         Target::Everything => everything(client, repository),
     }
 }
 
-fn remove_digest(
+/// Deletes a digest whose tags are known, where they may go with it. `named` is what was asked to be removed.
+///
+/// # Errors
+/// As [`remove`].
+pub fn remove_digest(
     client: &Client,
     repository: &str,
     digest: &str,
-    named: String,
+    named: &str,
     others: Vec<String>,
-    allow: bool,
+    options: &[(String, String)],
 ) -> Result<Removal> {
-    if !others.is_empty() && !allow {
+    if !others.is_empty() && !pairs::flag(options, "allow-siblings") {
         return Err(Error::conflict(format!(
             "deleting {digest} from {repository} would also delete the tags {}; say so with --allow-siblings",
             others.join(", ")
@@ -229,7 +232,7 @@ fn remove_digest(
             return Err(deletion_refused(&answer, repository, digest));
         }
     }
-    Ok(removal(vec![named], others))
+    Ok(removal(vec![named.to_owned()], others))
 }
 
 /// Every tag of a repository, by tag where that works. The repository's name may stay, the specification cannot delete it.

@@ -65,7 +65,7 @@ pub mod standard;
 mod sys;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
-mod time;
+pub mod time;
 
 pub use challenge::Challenge;
 pub use contract::{

@@ -8,6 +8,9 @@ use super::rule::Reply;
 /// The password that [`Auth::Basic`] and [`Auth::Bearer`] want; the user is `user`.
 const PASSWORD: &str = "right";
 
+/// The token for no scope.
+const FOR_NOTHING: &str = "token-for-no-scope";
+
 /// Who is let in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Auth {
@@ -34,7 +37,8 @@ impl Auth {
                         .filter(|(name, _)| name == "scope")
                         .map(|(_, value)| value)
                         .collect();
-                    let token = scopes.join("+");
+                    // A token for nothing lets one in at `/v2/`.
+                    let token = if scopes.is_empty() { FOR_NOTHING.to_owned() } else { scopes.join("+") };
                     Reply::status(200)
                         .body(serde_json::json!({"token": token, "expires_in": 300}).to_string())
                 }
@@ -60,6 +64,9 @@ impl Auth {
                         })
                     })
                 };
+                if path == "/v2/" && token == FOR_NOTHING {
+                    return None;
+                }
                 let lacking = !granted(&needed) || from.is_some_and(|from| !granted(&from));
                 lacking.then(|| {
                     refusal(&format!(r#"Bearer realm="{base}/token",service="test",scope="{needed}""#))

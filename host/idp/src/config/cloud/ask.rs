@@ -143,6 +143,17 @@ impl Ask {
         self
     }
 
+    /// A header that a file names.
+    pub(super) fn named_header(mut self, name: &str, value: &str) -> Self {
+        if let (Ok(name), Ok(mut value)) =
+            (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value))
+        {
+            value.set_sensitive(true);
+            self.headers.insert(name, value);
+        }
+        self
+    }
+
     pub(super) fn form(self, pairs: &[(&str, &str)]) -> Self {
         let mut body = url::form_urlencoded::Serializer::new(String::new());
         body.extend_pairs(pairs);
@@ -152,6 +163,11 @@ impl Ask {
 
     pub(super) fn json(self, value: &serde_json::Value) -> Self {
         Self { body: value.to_string(), ..self }.header("content-type", "application/json")
+    }
+
+    #[cfg(test)]
+    pub(super) fn sent_header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
     }
 
     pub(super) fn body(&self) -> &str {

@@ -5,12 +5,16 @@
 //! | module | holds |
 //! |---|---|
 //! | [`ask`] | requests and helper programs, and how they fail |
-//! | [`aws`] | AWS's chain |
+//! | [`aws`], [`azure`], [`google`] | each cloud's chain |
 //! | [`stamp`] | times as the clouds write them |
 
 mod ask;
 mod aws;
+mod azure;
+mod google;
 mod stamp;
+#[cfg(test)]
+mod testing;
 
 use std::path::{Path, PathBuf};
 
@@ -32,10 +36,12 @@ pub struct CloudCredential {
 }
 
 impl CloudCredential {
-    /// A token of OAuth 2.
-    fn bearer(token: Secret, source: impl Into<String>, expires_at: Option<u64>) -> Self {
-        let found = Self { kind: "bearer", public: Vec::new(), secrets: vec![("token".to_owned(), token)] };
-        found.with("source", Some(source.into())).with("expires-at", expires_at.map(|at| at.to_string()))
+    /// A token of OAuth 2. `issuer` tells it from tokens that a registry gave.
+    fn bearer(issuer: &str, token: Secret, source: impl Into<String>, expires_at: Option<u64>) -> Self {
+        Self { kind: "bearer", public: Vec::new(), secrets: vec![("token".to_owned(), token)] }
+            .with("source", Some(source.into()))
+            .with("issuer", Some(issuer.to_owned()))
+            .with("expires-at", expires_at.map(|at| at.to_string()))
     }
 
     fn with(mut self, name: &str, value: Option<String>) -> Self {
@@ -66,7 +72,8 @@ pub async fn find(
 ) -> Result<Option<CloudCredential>, CloudError> {
     match cloud {
         Cloud::Aws => aws::find(wanted, tools).await,
-        Cloud::Azure | Cloud::Google => Ok(None),
+        Cloud::Azure => azure::find(tools).await,
+        Cloud::Google => google::find(tools).await,
     }
 }
 
@@ -74,7 +81,8 @@ pub async fn find(
 pub fn places(cloud: Cloud) -> &'static str {
     match cloud {
         Cloud::Aws => aws::PLACES,
-        Cloud::Azure | Cloud::Google => "",
+        Cloud::Azure => azure::PLACES,
+        Cloud::Google => google::PLACES,
     }
 }
 
@@ -83,7 +91,8 @@ pub fn places(cloud: Cloud) -> &'static str {
 pub fn selector(cloud: Cloud, wanted: &Wanted, tools: &Tools) -> String {
     let (variables, files) = match cloud {
         Cloud::Aws => (aws::VARIABLES, aws::files(tools)),
-        Cloud::Azure | Cloud::Google => (&[][..], Vec::new()),
+        Cloud::Azure => (azure::VARIABLES, azure::files(tools)),
+        Cloud::Google => (google::VARIABLES, google::files(tools)),
     };
     let mut text = format!("{cloud} {:?}", wanted.profile);
     for name in variables {

@@ -179,3 +179,44 @@ fn sha256(data: &[u8]) -> String {
 pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Ask, element, sign, suffix};
+    use crate::config::cloud::aws::keys::Keys;
+    use crate::config::cloud::testing::Setting;
+
+    /// The signatures are botocore's, over the same requests at the same time.
+    #[test]
+    fn signatures() {
+        let tools = Setting::new(&[]).tools();
+        for (token, expect) in [
+            (None, "b5856a87d4626a698483ef74c68232a1a3c8c0827e2dfb86c1099212075dc793"),
+            (Some("token/1+x=="), "64751e7378b783f94e091cf346bf908713c223129511e7d7f9b04bf2584cf353"),
+        ] {
+            let keys = Keys::new(&tools, "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", token);
+            let url = "https://sts.eu-west-1.amazonaws.com/".parse().expect("a URL");
+            let form =
+                [("Action", "AssumeRole"), ("Version", "2011-06-15"), ("RoleArn", "arn:aws:iam::1:role/x")];
+            let ask = sign(Ask::post(url).form(&form), &keys, "eu-west-1", 1_795_580_373);
+            let sent = ask.sent_header("authorization").expect("signed");
+            assert!(sent.ends_with(&format!("Signature={expect}")), "{sent}");
+            assert_eq!(ask.sent_header("x-amz-security-token"), token);
+        }
+    }
+
+    #[test]
+    fn answers_and_names() {
+        let xml = "<A><Code>x</Code><Message>a &lt;b&gt; &amp;amp;</Message><Code>y</Code></A>";
+        assert_eq!(element(xml, "Code").as_deref(), Some("x"));
+        assert_eq!(element(xml, "Message").as_deref(), Some("a <b> &amp;"));
+        assert_eq!(element(xml, "Other"), None);
+        for (region, expect) in [
+            ("eu-west-1", "amazonaws.com"),
+            ("cn-north-1", "amazonaws.com.cn"),
+            ("us-isob-east-1", "sc2s.sgov.gov"),
+        ] {
+            assert_eq!(suffix(region), expect);
+        }
+    }
+}

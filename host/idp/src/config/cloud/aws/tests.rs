@@ -1,99 +1,15 @@
 //! The chain against made-up environments, files and services on loopback.
 
-use std::collections::BTreeMap;
-use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
-use std::sync::{Arc, Mutex};
 
-use super::super::{CloudCredential, CloudError, Tools, Wanted, find, selector, stamp};
-use crate::config::env::Environment;
-use crate::config::known::Known;
+use super::super::testing::{Service, Setting};
+use super::super::{CloudCredential, CloudError, Wanted, find, selector, stamp};
 use crate::config::sources::Cloud;
-
-/// A service that answers by path, and keeps what it was sent.
-pub(in super::super) struct Service {
-    pub(in super::super) base: String,
-    seen: Arc<Mutex<Vec<String>>>,
-}
-
-impl Service {
-    pub(in super::super) fn start(answer: impl Fn(&str) -> (u16, String) + Send + 'static) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
-        let base = format!("http://{}", listener.local_addr().expect("an address"));
-        let seen = Arc::new(Mutex::new(Vec::new()));
-        let kept = Arc::clone(&seen);
-        std::thread::spawn(move || {
-            while let Ok((mut stream, _)) = listener.accept() {
-                let mut request = Vec::new();
-                let mut buffer = [0; 4096];
-                loop {
-                    let count = stream.read(&mut buffer).unwrap_or_default();
-                    request.extend_from_slice(&buffer[..count]);
-                    let text = String::from_utf8_lossy(&request).into_owned();
-                    let Some((head, body)) = text.split_once("\r\n\r\n") else {
-                        if count == 0 { break } else { continue }
-                    };
-                    let length = head.lines().find_map(|line| {
-                        line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse::<usize>().ok()
-                    });
-                    if body.len() >= length.unwrap_or_default() || count == 0 {
-                        break;
-                    }
-                }
-                let text = String::from_utf8_lossy(&request).into_owned();
-                let (status, body) = answer(&text);
-                kept.lock().expect("kept").push(text);
-                let _ = write!(
-                    stream,
-                    "HTTP/1.1 {status} x\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
-                    body.len()
-                );
-            }
-        });
-        Self { base, seen }
-    }
-
-    pub(in super::super) fn seen(&self) -> Vec<String> {
-        self.seen.lock().expect("seen").clone()
-    }
-}
-
-/// A home with AWS's files, and variables.
-struct Setting {
-    home: tempfile::TempDir,
-    variables: BTreeMap<String, String>,
-    known: Known,
-}
 
 const CONFIG: &str = ".aws/config";
 const CREDENTIALS: &str = ".aws/credentials";
 
 impl Setting {
-    fn new(variables: &[(&str, &str)]) -> Self {
-        let home = tempfile::tempdir().expect("a directory");
-        let mut all: BTreeMap<String, String> =
-            variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        all.insert("HOME".to_owned(), home.path().display().to_string());
-        // Only tests that bring one have a metadata service.
-        if !all.contains_key("AWS_EC2_METADATA_SERVICE_ENDPOINT") {
-            all.insert("AWS_EC2_METADATA_DISABLED".to_owned(), "true".to_owned());
-        }
-        Self { home, variables: all, known: Known::new() }
-    }
-
-    fn file(self, name: &str, text: &str) -> Self {
-        let file = self.home.path().join(name);
-        fs_err::create_dir_all(file.parent().expect("a parent")).expect("made");
-        fs_err::write(file, text).expect("written");
-        self
-    }
-
-    fn tools(&self) -> Tools {
-        let env =
-            Environment::given(self.variables.iter().map(|(name, value)| (name.clone(), value.clone())));
-        Tools::new(env, self.known.clone())
-    }
-
     async fn find(&self) -> Result<Option<CloudCredential>, CloudError> {
         find(Cloud::Aws, &Wanted::default(), &self.tools()).await
     }
@@ -131,7 +47,7 @@ async fn keys_of_the_environment() {
     assert_eq!((id(&found), secret(&found, "session-token")), ("AKENV", Some("token-of-env")));
     assert_eq!(found.public("region"), Some("eu-west-1"));
     assert_eq!(found.public("source"), Some("the environment (AWS_ACCESS_KEY_ID)"));
-    assert_eq!(setting.known.blank_text("secret-of-env token-of-env"), "*** ***");
+    assert_eq!(setting.known().blank_text("secret-of-env token-of-env"), "*** ***");
     let half = Setting::new(&ENV[..1]).fails().await;
     assert!(half.contains("AWS_ACCESS_KEY_ID and no AWS_SECRET_ACCESS_KEY"), "{half}");
 }
@@ -250,7 +166,7 @@ async fn web_identity() {
     let setting = Setting::new(&variables);
     let found = setting.found().await;
     assert_eq!((id(&found), found.public("account")), ("ASIA1", Some("123456789012")));
-    assert_eq!(setting.known.blank_text("jwt-1234567"), "***");
+    assert_eq!(setting.known().blank_text("jwt-1234567"), "***");
     let error =
         Setting::new(&[variables[1], ("AWS_WEB_IDENTITY_TOKEN_FILE", "/nowhere/token")]).fails().await;
     assert!(
@@ -311,7 +227,7 @@ async fn helper_programs() {
     let found = setting.found().await;
     assert_eq!((id(&found), found.public("account")), ("AKPROC", Some("7")));
     assert_eq!(found.public("source"), Some("AWS profile p (credential_process)"));
-    assert_eq!(setting.known.blank_text("secret-of-proc"), "***");
+    assert_eq!(setting.known().blank_text("secret-of-proc"), "***");
     let error = with("sh -c 'echo locked >&2; exit 3'").fails().await;
     assert!(
         error.contains("`credential_process` of AWS profile `p` failed (exit status: 3): locked; run"),
@@ -373,8 +289,7 @@ fn what_selects_an_identity() {
     let selected = |setting: &Setting| selector(Cloud::Aws, &Wanted::default(), &setting.tools());
     let before = selected(&one);
     assert_eq!(before, selected(&one));
-    let mut other = Setting { home: one.home, variables: one.variables, known: Known::new() };
-    other.variables.insert("AWS_PROFILE".to_owned(), "x".to_owned());
+    let other = one.variable("AWS_PROFILE", "x");
     assert_ne!(before, selected(&other));
     let before = selected(&other);
     let other = other.file(CREDENTIALS, "[default]\n");
