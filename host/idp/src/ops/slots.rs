@@ -128,6 +128,18 @@ impl Slots {
         }
     }
 
+    /// Where the credential of the registry would come from, told without looking for it.
+    pub(super) fn origin(&self, selection: &Selection) -> Option<String> {
+        if self.deferred.contains_key(REGISTRY_SLOT) {
+            let slots = &selection.provider.manifest.credential;
+            let sources = slots.iter().find(|slot| slot.slot == REGISTRY_SLOT).map(|slot| &slot.sources);
+            let clouds = sources.into_iter().flatten().filter(|source| matches!(source, Source::Cloud(_)));
+            let names: Vec<String> = clouds.map(ToString::to_string).collect();
+            return Some(format!("{}, when the registry asks", names.join(", ")));
+        }
+        self.source()
+    }
+
     /// What to tell somebody who was not let in: places that were looked at in vain, and sources that were not to be used.
     pub(super) fn notes(&self) -> Vec<String> {
         let in_vain = self.deferred.values().filter(|deferred| matches!(deferred.found(), Some(Ok(None))));

@@ -162,12 +162,7 @@ impl Grants {
                 Err(error) => tracing::debug!(target: "idp::provider", provider = manifest.name, %error),
             }
         }
-        let mut sources: Vec<Source> = Vec::new();
-        for source in manifest.credential.iter().flat_map(|slot| &slot.sources) {
-            if source.is_ambient() && !sources.contains(source) {
-                sources.push(source.clone());
-            }
-        }
+        let sources = manifest.ambient_sources().into_iter().cloned().collect();
         let mut granted = Vec::new();
         let allowed = match allowance {
             Allowance::BuiltIn => None,

@@ -367,6 +367,17 @@ impl Manifest {
         rule.wire.as_deref()?.parse().ok()
     }
 
+    /// The sources it names that are not there for everybody, each once.
+    pub fn ambient_sources(&self) -> Vec<&Source> {
+        let mut found: Vec<&Source> = Vec::new();
+        for source in self.credential.iter().flat_map(|slot| &slot.sources) {
+            if source.is_ambient() && !found.contains(&source) {
+                found.push(source);
+            }
+        }
+        found
+    }
+
     /// `gitea 0.1.0`
     pub fn label(&self) -> String {
         format!("{} {}", self.name, self.version)

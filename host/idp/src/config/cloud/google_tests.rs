@@ -168,9 +168,8 @@ async fn machines_and_gcloud() {
         Setting::new(&[NOBODY]).program("gcloud", script).file(".config/gcloud/credentials.db", "x")
     };
     assert_eq!(token(&with("echo ya29.token-of-gcloud")).await, "ya29.token-of-gcloud");
-    let error =
-        found(&with("echo 'Reauthentication failed.' >&2; exit 1")).await.expect_err("failed").to_string();
-    assert!(error.contains("Reauthentication failed.; run `gcloud auth login`"), "{error}");
+    let error = found(&with("echo 'Reauth failed.' >&2; exit 1")).await.expect_err("failed").to_string();
+    assert!(error.contains("Reauth failed.; run `gcloud auth login`"), "{error}");
     assert_eq!(
         found(&Setting::new(&[NOBODY]).program("gcloud", "exit 1")).await,
         Ok(None),
