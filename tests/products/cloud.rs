@@ -68,6 +68,8 @@ fn web_identity() {
     for secret in ["jwt-of-the-pod", "secret-of-sts", "session-of-sts"] {
         assert!(!said.contains(secret), "{secret} in {said}");
     }
+    // The next command has the token, and does not even look for keys.
+    let _ = pull(&sandbox, 0);
     assert_eq!((net.count("POST", STS, "/"), net.count("POST", API, "/")), (1, 1), "{:#?}", net.log());
     site.lock().expect("a site").web_identity = None;
     sandbox.set_env("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/other");
@@ -152,4 +154,30 @@ fn an_application_of_entra_is_let_into_azures_registry() {
         "{refused}"
     );
     assert!(!refused.stderr.contains("wrong-secret-1"), "{refused}");
+}
+
+/// The same component, given as a file: a stranger's.
+#[test]
+fn a_strangers_provider_needs_a_grant() {
+    let (net, site, mut sandbox) = aws();
+    site.lock().expect("a site").key = Some("AKIAEXAMPLE00001".to_owned());
+    sandbox.set_env("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE00001");
+    sandbox.set_env("AWS_SECRET_ACCESS_KEY", "secret-of-environment");
+    let component = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/providers/ecr.wasm");
+    let with = |grants: &[&str], code| {
+        let reference = reference();
+        let mut arguments = vec!["pull", &reference, "oci:./out", "--provider", component];
+        arguments.extend(grants.iter().flat_map(|grant| ["--grant", grant]));
+        sandbox.idp(arguments).exits(code).stderr
+    };
+    let source = "source=cloud:aws";
+    let said = with(&[], 3);
+    assert!(said.contains("to allow it, add --grant 'source=cloud:aws'"), "{said}");
+    let egress = format!("egress=https://{API} POST");
+    let said = with(&[source], 3);
+    assert!(said.contains(&format!("--grant '{egress}'")), "{said}");
+    assert_eq!(net.count("POST", API, "/"), 0, "{:#?}", net.log());
+    let _ = with(&[source, &egress], 0);
+    let shown = sandbox.idp(["provider", "show", "ecr"]).exits(0).stdout;
+    assert!(shown.contains(source), "{shown}");
 }

@@ -12,6 +12,8 @@ use crate::net::{Request, Site};
 const KEY: &str = "ASIACLOUD0000001";
 /// The password of ECR's user `AWS`.
 const PASSWORD: &str = "password-of-ecr-1";
+const CHALLENGE: &str =
+    r#"Basic realm="https://123456789012.dkr.ecr.eu-west-1.amazonaws.com/",service="ecr.amazonaws.com""#;
 
 /// AWS: the API of ECR, STS, the SSO portal, and one registry, told apart by host name.
 #[derive(Debug, Default)]
@@ -81,8 +83,8 @@ impl Site for Aws {
             return self.api(request);
         }
         if request.basic() != Some(("AWS".to_owned(), PASSWORD.to_owned())) {
-            let realm = format!(r#"Basic realm="https://{}/",service="ecr.amazonaws.com""#, request.host);
-            return base::text(401, "Not Authorized\n").header("www-authenticate", &realm);
+            // The registry's own name, also behind another one.
+            return base::text(401, "Not Authorized\n").header("www-authenticate", CHALLENGE);
         }
         base::content(&mut self.registry, request)
     }

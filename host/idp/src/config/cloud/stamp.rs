@@ -38,6 +38,13 @@ pub(super) fn basic(unix: u64) -> (String, String) {
     (format!("{date}T{:02}{:02}{:02}Z", rest / 3600, rest / 60 % 60, rest % 60), date)
 }
 
+/// `2026-01-02T03:04:05Z`
+pub(super) fn text(unix: u64) -> String {
+    let (time, _) = basic(unix);
+    let [date, clock] = [&time[..8], &time[9..15]];
+    format!("{}-{}-{}T{}:{}:{}Z", &date[..4], &date[4..6], &date[6..], &clock[..2], &clock[2..4], &clock[4..])
+}
+
 /// Days from 1970-01-01 in the Gregorian calendar; years start in March, so that the leap day comes last.
 fn days(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
@@ -65,7 +72,7 @@ fn date(days: i64) -> (i64, i64, i64) {
 
 #[cfg(test)]
 mod tests {
-    use super::{basic, days, unix};
+    use super::{basic, days, text, unix};
 
     #[test]
     fn times() {
@@ -93,6 +100,7 @@ mod tests {
             let text = format!("{}-{}-{}T00:00:00Z", &date[..4], &date[4..6], &date[6..]);
             assert_eq!(unix(&text), Some(day * 86_400), "{text}");
         }
+        assert_eq!(text(1_795_580_373), "2026-11-25T04:19:33Z");
         assert_eq!(basic(1_795_580_373), ("20261125T041933Z".to_owned(), "20261125".to_owned()));
     }
 }

@@ -217,6 +217,51 @@ async fn single_sign_on() {
 }
 
 #[tokio::test]
+async fn a_session_goes_on() {
+    let keys = r#"{"accessKeyId":"ASIASSO","secretAccessKey":"secret-of-sso","sessionToken":"t-1"}"#;
+    let portal = Service::start(move |request| {
+        if request.starts_with("POST /token") {
+            let good =
+                request.contains(r#""refreshToken":"refresh-1""#) && request.contains("client-secret-1");
+            let answer = r#"{"accessToken":"sso-token-2","expiresIn":3600,"refreshToken":"refresh-2"}"#;
+            if good { (200, answer.to_owned()) } else { (400, r#"{"error":"invalid_grant"}"#.to_owned()) }
+        } else if request.contains("x-amz-sso_bearer_token: sso-token-2") {
+            (200, format!(r#"{{"roleCredentials":{keys}}}"#))
+        } else {
+            (401, String::new())
+        }
+    });
+    // sha1sum of the address: a profile of before there were sessions.
+    let cache = ".aws/sso/cache/f7c9b39d0b4c7a7d82c79307585f77e1c5e74378.json";
+    let with = |refresh: &str| {
+        Setting::new(&[("AWS_ENDPOINT_URL_SSO", &portal.base), ("AWS_ENDPOINT_URL_SSO_OIDC", &portal.base)])
+            .file(
+                CONFIG,
+                "[default]\nsso_region = eu-west-1\nsso_start_url = https://corp.example/start\n\
+                 sso_account_id = 1\nsso_role_name = Dev\n",
+            )
+            .file(
+                cache,
+                &format!(
+                    r#"{{"accessToken":"sso-token-1","expiresAt":"2001-01-01T00:00:00Z","refreshToken":"{refresh}",
+                        "clientId":"c","clientSecret":"client-secret-1","startUrl":"kept"}}"#
+                ),
+            )
+    };
+    let setting = with("refresh-1");
+    assert_eq!(id(&setting.found().await), "ASIASSO");
+    let kept = fs_err::read_to_string(setting.path(cache)).expect("read");
+    for part in ["sso-token-2", "refresh-2", r#""startUrl":"kept""#] {
+        assert!(kept.contains(part), "{part} in {kept}");
+    }
+    // Good for an hour, and asked for once.
+    assert_eq!(id(&setting.found().await), "ASIASSO");
+    assert_eq!(portal.seen().iter().filter(|request| request.starts_with("POST /token")).count(), 1);
+    let error = with("refresh-of-before").fails().await;
+    assert!(error.contains("is over; run `aws sso login --profile default`"), "{error}");
+}
+
+#[tokio::test]
 async fn helper_programs() {
     let with = |command: &str| {
         Setting::new(&[("AWS_PROFILE", "p")])
