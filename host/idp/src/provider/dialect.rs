@@ -59,7 +59,6 @@ impl ProviderDialect {
         context: CallContext,
         transport: Arc<dyn Transport>,
         deadline: Duration,
-        memory: Memory,
     ) -> Result<Self, DialectError> {
         let registry = Origin::registry(&context.scheme, context.registry.as_str()).ok_or_else(|| {
             DialectError::new(ErrorKind::Invalid, format!("`{}` is not a registry", context.registry))
@@ -77,7 +76,7 @@ impl ProviderDialect {
             transport,
             audiences: Arc::new(audiences),
             settings: Arc::new(settings),
-            memory: Arc::new(memory),
+            memory: Arc::default(),
             deadline,
         };
         Ok(Self {
@@ -89,6 +88,13 @@ impl ProviderDialect {
             granted: Mutex::default(),
             fallback: None,
         })
+    }
+
+    /// What is remembered, instead of nothing.
+    #[must_use]
+    pub(crate) fn with_memory(mut self, memory: Memory) -> Self {
+        self.shared.memory = Arc::new(memory);
+        self
     }
 
     /// Who answers what the provider leaves to the specification: the client's own Basic and Bearer flow.

@@ -46,7 +46,6 @@ async fn backends() {
                 context,
                 transport,
                 deadline,
-                super::memory::Memory::default(),
             );
             let provider = provider.expect("a provider");
             // No challenge and no credential: the answer needs no request.

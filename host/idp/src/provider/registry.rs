@@ -431,7 +431,7 @@ impl Providers {
             self.config.state_dir.join("remembered.key"),
             identity(&selection.provider, &context),
         );
-        ProviderDialect::new(
+        let dialect = ProviderDialect::new(
             linked,
             Arc::clone(&selection.provider.manifest),
             selection.grants.clone(),
@@ -439,8 +439,8 @@ impl Providers {
             context,
             Arc::clone(&self.config.transport),
             self.config.deadline,
-            Memory::kept_in(vault),
-        )
+        )?;
+        Ok(dialect.with_memory(Memory::kept_in(vault)))
     }
 
     async fn link(&self, info: &ProviderInfo) -> Result<Linked, ProviderError> {
