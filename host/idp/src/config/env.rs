@@ -1,4 +1,5 @@
-//! Every environment variable that `idp` looks at, in one table, and the only place that reads them.
+//! Every environment variable that `idp` looks at by itself, in one table, and the only place that reads them. Those of vendors are named
+//! by the manifests of providers and by [`super::cloud`], and are looked at for registries of that vendor only.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
