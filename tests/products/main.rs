@@ -4,6 +4,7 @@
 mod acr;
 mod cloud;
 mod ghcr;
+mod gar;
 mod ghcr;
 mod gitlab;
 mod net;

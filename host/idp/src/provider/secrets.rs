@@ -247,8 +247,8 @@ pub(crate) fn assemble(parts: &[Part]) -> Result<Held, SecretError> {
     Ok(rendered.derive(rendered.bytes.clone()))
 }
 
-/// The same secret in another form.
-fn one(held: &Held, bytes: Vec<u8>) -> Result<Held, SecretError> {
+/// The same secret in another form, which is a document or none.
+fn one(held: &Held, bytes: Vec<u8>, document: bool) -> Result<Held, SecretError> {
     if bytes.len() > SECRET_MAX {
         return Err(SecretError::TooLarge);
     }
@@ -256,7 +256,7 @@ fn one(held: &Held, bytes: Vec<u8>) -> Result<Held, SecretError> {
         bytes: Zeroizing::new(bytes),
         audience: held.0.audience.clone(),
         long_lived: held.long_lived(),
-        document: false,
+        document,
         whole: held.0.whole,
     })))
 }
@@ -277,7 +277,7 @@ pub(crate) fn encode(held: &Held, encoding: &str) -> Result<Held, SecretError> {
         }
         _ => return Err(SecretError::Unsupported),
     };
-    one(held, text.into_bytes())
+    one(held, text.into_bytes(), false)
 }
 
 /// `secrets.decode`. Not of anything assembled: with chosen text around a secret, success or failure is an oracle.
@@ -296,7 +296,8 @@ pub(crate) fn decode(held: &Held, encoding: &str) -> Result<Held, SecretError> {
         "json-string" => serde_json::from_slice::<String>(bytes).map_err(|_| SecretError::Form)?.into_bytes(),
         _ => return Err(SecretError::Unsupported),
     };
-    one(held, decoded)
+    // What was a whole document is one without its wrapping (`_json_key_base64`).
+    one(held, decoded, held.0.document)
 }
 
 /// `secrets.digest`: the raw bytes of the digest.
