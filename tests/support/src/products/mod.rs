@@ -6,6 +6,7 @@
 
 pub mod acr;
 pub mod base;
+pub mod cloud;
 pub mod gar;
 pub mod ghcr;
 pub mod gitlab;
