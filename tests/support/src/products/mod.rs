@@ -6,5 +6,8 @@
 
 pub mod acr;
 pub mod base;
+pub mod ecr;
+pub mod ecr_public;
+pub mod forward;
 pub mod ghcr;
 pub mod quay;
