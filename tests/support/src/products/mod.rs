@@ -10,4 +10,5 @@ pub mod ecr;
 pub mod ecr_public;
 pub mod forward;
 pub mod ghcr;
+pub mod gitlab;
 pub mod quay;
