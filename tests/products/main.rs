@@ -2,6 +2,8 @@
 //! (`idp_test_support::net`): chosen by name, let in their own way, explained in their own words. One file a product.
 
 mod acr;
+mod ecr;
+mod ecr_keys;
 mod ghcr;
 mod gitlab;
 mod net;

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::base::{self, Verb};
+use super::forward::Forward;
 use crate::faults::{Registry, Reply};
 use crate::net::{Request, Site};
 
@@ -66,6 +67,12 @@ impl Default for Ecr {
 
 fn refused(status: u16, code: &str, message: &str) -> Reply {
     base::errors(status, code, message, &Value::Null)
+}
+
+fn unknown(name: &str) -> Reply {
+    let message =
+        format!("The repository with name '{name}' does not exist in the registry with id '123456789012'");
+    refused(404, "NAME_UNKNOWN", &message)
 }
 
 impl Ecr {
@@ -183,6 +190,33 @@ fn convert(request: &Request, reference: &str, reply: &Reply) -> Reply {
     let mut document: Value = serde_json::from_slice(&body).unwrap_or_default();
     document["mediaType"] = json!(docker);
     Reply::status(200).header("content-type", docker).body(document.to_string())
+}
+
+/// A real registry with ECR's habit of making no repositories: those that moto was told to make are there.
+#[derive(Debug)]
+pub struct Bridge {
+    /// CNCF distribution.
+    pub registry: Forward,
+    /// The API.
+    pub moto: Forward,
+}
+
+impl Bridge {
+    fn has(&self, name: &str) -> bool {
+        let data = self.moto.get("/moto-api/data.json").unwrap_or_default();
+        let repositories = data["ecr"]["Repository"].as_array().cloned().unwrap_or_default();
+        repositories.iter().any(|repository| repository["name"] == name)
+    }
+}
+
+impl Site for Bridge {
+    fn answer(&mut self, request: &Request) -> Reply {
+        let name = base::route(request.path()).map(|(name, _)| name).filter(|name| !name.is_empty());
+        match name {
+            Some(name) if request.basic().is_some() && !self.has(&name) => unknown(&name),
+            _ => self.registry.answer(request),
+        }
+    }
 }
 
 impl Site for Ecr {

@@ -17,6 +17,19 @@ impl Forward {
         Self(address.to_owned())
     }
 
+    /// The answer to a bare GET; `None` when there is none.
+    pub fn get(&self, target: &str) -> Option<serde_json::Value> {
+        let request = Request {
+            host: self.0.clone(),
+            method: "GET".to_owned(),
+            target: target.to_owned(),
+            headers: http::HeaderMap::new(),
+            body: bytes::Bytes::new(),
+        };
+        let (_, _, body) = self.ask(&request).ok()?.into_parts();
+        serde_json::from_slice(&body).ok()
+    }
+
     fn ask(&self, request: &Request) -> std::io::Result<Reply> {
         let mut stream = TcpStream::connect(&self.0)?;
         stream.set_read_timeout(Some(Duration::from_secs(60)))?;
