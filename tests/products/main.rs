@@ -5,6 +5,8 @@ mod acr;
 mod cloud;
 mod ghcr;
 mod gar;
+mod ecr;
+mod ecr_keys;
 mod ghcr;
 mod gitlab;
 mod net;
