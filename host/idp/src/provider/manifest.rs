@@ -1,6 +1,7 @@
 //! The manifest of a provider (`wit/README.md`, "The manifest"): found in a component's bytes without compiling them, parsed into types.
 //! Bytes in, [`Manifest`] out; runs nothing and grants nothing.
 
+use idp_oci::name::Registry;
 use serde::Deserialize;
 use wasmparser::{Encoding, Parser, Payload};
 
@@ -122,6 +123,9 @@ pub struct Manifest {
 pub struct HostRule {
     /// Which registries.
     pub pattern: HostPattern,
+    /// The host that is really spoken to, where the name is only what people write. [`super::ProviderDialect::normalize`] says the
+    /// same of a repository; this is for questions about none.
+    pub wire: Option<String>,
 }
 
 /// `[[fingerprint]]`: every given key must match the answer to an unauthenticated `GET /v2/`.
@@ -191,7 +195,11 @@ pub struct PublicPointers {
     /// Prefix.
     pub path: String,
     /// JSON pointers, or `*` alone for the whole body.
+    #[serde(default)]
     pub pointers: Vec<String>,
+    /// Headers of the product's own, lower-case. A token endpoint shows none of them.
+    #[serde(default)]
+    pub headers: Vec<String>,
 }
 
 /// `[[setting]]`
@@ -311,6 +319,14 @@ impl Manifest {
                 return wrong("fingerprint.certainty", "more than 100".to_owned());
             }
         }
+        if let Some(wire) = self
+            .host
+            .iter()
+            .filter_map(|rule| rule.wire.as_deref())
+            .find(|wire| wire.parse::<Registry>().is_err())
+        {
+            return wrong("host.wire", format!("`{}` is not a registry", wire.escape_debug()));
+        }
         for rule in &self.egress {
             for method in &rule.methods {
                 if method.is_empty() || !method.bytes().all(|byte| byte.is_ascii_uppercase()) {
@@ -335,8 +351,19 @@ impl Manifest {
                     format!("`{}` is not a JSON pointer", pointer.escape_debug()),
                 );
             }
+            if let Some(name) = public.headers.iter().find(|name| !is_own_header(name)) {
+                let why =
+                    format!("`{}` is not a header of a product (`x-…`, lower-case)", name.escape_debug());
+                return wrong("public.headers", why);
+            }
         }
         Ok(())
+    }
+
+    /// The host that is spoken to for a registry, where a host pattern says that it is another one.
+    pub fn wire_host(&self, registry: &Registry) -> Option<Registry> {
+        let rule = self.host.iter().find(|rule| rule.pattern.matches(registry.as_str()).is_some())?;
+        rule.wire.as_deref()?.parse().ok()
     }
 
     /// `gitea 0.1.0`
@@ -375,6 +402,12 @@ fn unprintable(value: &toml::Value) -> Option<&str> {
 fn is_variable(text: &str) -> bool {
     !text.is_empty()
         && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
+}
+
+/// Whether it is a header of a product: what the standards name is harmless or is not shown.
+fn is_own_header(name: &str) -> bool {
+    name.starts_with("x-")
+        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }
 
 /// `[a-z0-9-]{1,63}`

@@ -86,6 +86,7 @@ fn misspelt_and_senseless_values_are_noticed() {
         ("[[egress]]\norigin = \"registry\"\nmethods = [\"get\"]", "not a method"),
         ("[[egress]]\norigin = \"registry\"\npaths = [\"v2\"]", "does not start"),
         ("[[host]]\npattern = \"*\"", "not a host pattern"),
+        ("[[host]]\npattern = \"a.example\"\nwire = \"https://b.example\"", "not a registry"),
         ("[[fingerprint]]\ncertainty = 50", "every registry"),
         ("[[public]]\npath = \"/\"\npointers = [\"token\"]", "JSON pointer"),
     ] {
@@ -94,6 +95,18 @@ fn misspelt_and_senseless_values_are_noticed() {
     }
     assert!(Manifest::parse(&LEAST.replace("\"example\"", "\"Ex ample\"")).is_err());
     assert!(Manifest::parse("schema = 1").is_err());
+}
+
+#[test]
+fn a_name_may_stand_for_another_host() {
+    let text = "[[host]]\npattern = \"short.example\"\nwire = \"long.example\"\n[[host]]\npattern = \"long.example\"\n";
+    let manifest = Manifest::parse(&format!("{LEAST}{text}")).expect("a manifest");
+    for (registry, expect) in
+        [("short.example", Some("long.example")), ("long.example", None), ("other.example", None)]
+    {
+        let wire = manifest.wire_host(&registry.parse().expect("a registry"));
+        assert_eq!(wire.map(|wire| wire.to_string()).as_deref(), expect, "{registry}");
+    }
 }
 
 #[test]

@@ -167,7 +167,8 @@ impl Host {
         self
     }
 
-    /// Something that an earlier call remembered, for the registry.
+    /// Something that an earlier call remembered. In `idp` it may be sent where it was captured; here, to the registry and to the
+    /// origins that the manifest names.
     #[must_use]
     pub fn remembered(mut self, key: &str, value: &str) -> Self {
         let audience = self.known().everywhere();
@@ -205,12 +206,16 @@ impl Host {
     ///
     /// # Errors
     /// What was different about the requests, in words.
-    pub fn try_run<T>(self, question: impl FnOnce() -> T) -> Result<T, String> {
+    pub fn try_run<T>(mut self, question: impl FnOnce() -> T) -> Result<T, String> {
         struct Clear;
         impl Drop for Clear {
             fn drop(&mut self) {
                 CURRENT.with_borrow_mut(|current| *current = None);
             }
+        }
+        let named: Audience = self.manifest.iter().flat_map(super::manifest::Manifest::origins).collect();
+        for kept in self.remembered.values_mut() {
+            kept.value = kept.value.also_for(&named);
         }
         CURRENT.with_borrow_mut(|current| *current = Some(self));
         let clear = Clear;

@@ -13,6 +13,9 @@ use crate::contract::{Error, Result};
 /// Where a secret may be sent, as origins.
 pub(crate) type Audience = BTreeSet<String>;
 
+/// The audience of what has no secret in it: it may go anywhere, and narrows nothing that it is put together with.
+pub(crate) const ANYWHERE: &str = "*";
+
 /// The bytes of a secret.
 #[derive(Debug)]
 pub(crate) struct Value {
@@ -43,6 +46,12 @@ impl Secret {
         let document: serde_json::Value = serde_json::from_slice(&self.0.bytes).ok()?;
         let text = document.pointer(pointer)?.as_str()?;
         Some(Self::new(text.as_bytes().to_vec(), self.0.audience.clone(), self.0.long_lived, true))
+    }
+
+    /// The same secret, for these origins too.
+    pub(crate) fn also_for(&self, origins: &Audience) -> Self {
+        let audience = self.0.audience.union(origins).cloned().collect();
+        Self::new(self.0.bytes.clone(), audience, self.0.long_lived, self.0.document)
     }
 
     /// The same secret in another form.
