@@ -3,6 +3,7 @@
 
 mod ghcr;
 mod acr;
+mod harbor;
 mod net;
 mod quay;
 
