@@ -9,6 +9,7 @@ mod ecr;
 mod ecr_keys;
 mod ghcr;
 mod gitlab;
+mod harbor;
 mod net;
 mod quay;
 

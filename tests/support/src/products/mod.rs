@@ -11,6 +11,7 @@ pub mod gar;
 pub mod ecr;
 pub mod ecr_public;
 pub mod forward;
+pub mod harbor;
 pub mod ghcr;
 pub mod gitlab;
 pub mod quay;
