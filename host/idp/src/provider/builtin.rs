@@ -29,7 +29,12 @@ macro_rules! built_in {
 }
 
 /// In the order in which they are listed. The last resort is `generic`.
-pub(crate) const ALL: &[BuiltIn] = built_in!["generic", "dockerhub", "gitea", "quay",];
+pub(crate) const ALL: &[BuiltIn] = built_in! {
+    "generic",
+    "dockerhub",
+    "gitea",
+    "quay",
+};
 
 /// What answers for a registry that nobody else knows.
 pub(crate) const GENERIC: &str = "generic";

@@ -5,4 +5,5 @@
 //! One file a product; what they share (content, tokens that name their scopes) is in [`base`].
 
 pub mod base;
+pub mod dockerhub;
 pub mod quay;
