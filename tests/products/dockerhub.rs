@@ -50,7 +50,7 @@ fn what_docker_login_keeps_pushes_lists_and_pulls() {
     let names: Vec<&str> = own.stdout.lines().filter_map(|line| line.split_whitespace().next()).collect();
     assert_eq!(names, ["me/app", "me/web"]);
     let _ = sandbox.idp(["pull", "docker.io/me/app:1", "./again"]).exits(0);
-    assert_eq!(sandbox.read("work/again/a"), b"a");
+    assert_eq!(std::fs::read(sandbox.path("work/again/a")).expect("read"), b"a");
     assert!(net.strangers().is_empty(), "{:?}", net.strangers());
 }
 
@@ -61,7 +61,7 @@ fn a_login_is_checked_and_kept_where_docker_looks() {
     let refused = sandbox.idp_with_stdin(login, b"wrong").exits(3);
     assert!(refused.stderr.contains("app.docker.com/settings/personal-access-tokens"), "{refused}");
     let _ = sandbox.idp_with_stdin(login, b"dckr_pat_write").exits(0);
-    let kept = String::from_utf8(sandbox.read("home/.docker/config.json")).expect("text");
+    let kept = String::from_utf8(std::fs::read(sandbox.path("home/.docker/config.json")).expect("read")).expect("text");
     assert!(kept.contains("https://index.docker.io/v1/"), "{kept}");
     let _ = sandbox.idp(["push", "./app", "docker.io/me/app:1"]).exits(0);
     assert!(net.strangers().is_empty(), "{:?}", net.strangers());

@@ -2,6 +2,8 @@
 //! (`idp_test_support::net`): chosen by name, let in their own way, explained in their own words. One file a product.
 
 mod dockerhub;
+mod ghcr;
+mod acr;
 mod net;
 mod quay;
 

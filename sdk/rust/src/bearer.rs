@@ -24,6 +24,8 @@ pub struct Flow {
     default_lifetime_s: u32,
     reuse: Reuse,
     scopes: bool,
+    /// The user name of tokens that come without one; `None`: tokens are used as what they are.
+    token_user: Option<String>,
     wire: Option<AskedFor>,
 }
 
@@ -42,6 +44,7 @@ impl Flow {
             default_lifetime_s: MIN_LIFETIME_S,
             reuse: Reuse::Scope,
             scopes: true,
+            token_user: None,
             wire: None,
         }
     }
@@ -72,6 +75,13 @@ impl Flow {
     pub fn without_scopes(mut self) -> Self {
         self.scopes = false;
         self.reuse = Reuse::Registry;
+        self
+    }
+
+    /// For token endpoints that know GET and Basic only: a token that was given alone is sent as the password of this user.
+    #[must_use]
+    pub fn tokens_as_passwords(mut self, username: &str) -> Self {
+        self.token_user = Some(username.to_owned());
         self
     }
 
@@ -152,16 +162,15 @@ impl Flow {
         credential: Option<&Credential>,
         scopes: &[Scope],
     ) -> Result<Grant> {
-        if let Some(token) =
-            credential.filter(|credential| credential.kind == "bearer").and_then(|c| c.secret("token"))
-        {
+        let own = credential.filter(|_| self.token_user.is_none());
+        if let Some(token) = own.filter(|own| own.kind == "bearer").and_then(|own| own.secret("token")) {
             return Ok(self.grant(token.duplicate(), scopes, credential));
         }
         let asked = self.wire.map(|wire| wire(scopes));
         let asked = asked.as_deref().unwrap_or(scopes);
         let wire: Vec<String> =
             if self.scopes { asked.iter().map(Scope::wire).collect() } else { Vec::new() };
-        let identity = credential.filter(|credential| credential.kind == "identity-token");
+        let identity = own.filter(|own| own.kind == "identity-token");
         if let Some(identity) = identity.and_then(|credential| credential.secret("token")) {
             let mut request = Request::post(realm)
                 .form("grant_type", "refresh_token")
@@ -188,6 +197,7 @@ impl Flow {
             let secret = credential.secret("password").or_else(|| credential.secret("token"));
             let Some(secret) = secret else { return Err(not_logged_in()) };
             let username = match credential.username() {
+                "" if self.token_user.is_some() => self.token_user.as_deref().unwrap_or_default(),
                 // What Docker's credential helpers write for an identity token.
                 "" if credential.kind == "identity-token" => "<token>",
                 username => username,
@@ -300,6 +310,11 @@ fn token_refused(answer: &Response, credential: Option<&Credential>) -> Error {
         }
         _ => Error::other(format!("the token endpoint {endpoint} answered {status} instead of a token"))
             .code("token-refused"),
+    };
+    // A sealed answer says why as far as the manifest opens it.
+    let error = match answer.json_scalar("/errors/0/message").filter(|said| !said.trim().is_empty()) {
+        Some(said) => Error { message: format!("{} (it says: {})", error.message, said.trim()), ..error },
+        None => error,
     };
     let error = error.status(status);
     match answer.retry_after_s() {

@@ -304,12 +304,21 @@ pub struct DialectError {
     pub http_status: Option<u16>,
     /// How long to wait.
     pub retry_after: Option<Duration>,
+    /// What more there is to know, by the keys of `wit/README.md`.
+    pub extra: BTreeMap<String, String>,
 }
 
 impl DialectError {
     /// An error without details.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, code: String::new(), message: message.into(), http_status: None, retry_after: None }
+        Self {
+            kind,
+            code: String::new(),
+            message: message.into(),
+            http_status: None,
+            retry_after: None,
+            extra: BTreeMap::new(),
+        }
     }
 }
 

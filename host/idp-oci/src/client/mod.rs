@@ -45,6 +45,7 @@ pub use error::{ClientError, Kind};
 pub use manifest::Written;
 pub use progress::{Event, Outcome, Progress, Silent};
 pub use scheme::Scheme;
+pub use tag::Names;
 
 use self::dialect::{Dialect, DialectError, Ensured, Hints};
 use self::http::Http;

@@ -17,85 +17,123 @@ use crate::name::{Repository, Tag};
 const MOST_PAGE: u64 = 16 * 1024 * 1024;
 /// Pages of a list.
 const MOST_PAGES: usize = 10_000;
+/// Entries of a page of `_catalog`: distribution refuses more instead of sending fewer.
+const LONGEST_PAGE: u32 = 1000;
+
+/// A list of names in the making: a page is fetched when it is asked for.
+#[derive(Debug)]
+pub struct Names {
+    client: Client,
+    next: Option<Url>,
+    scopes: Vec<Scope>,
+    what: String,
+    field: &'static str,
+    pages: HashSet<Url>,
+    seen: HashSet<String>,
+}
 
 impl Client {
     /// All tags of a repository, in the registry's order, each once.
     pub async fn tags(&self, repository: &Repository) -> Result<Vec<Tag>, ClientError> {
-        let page = self.hints(repository).await.page_size;
-        let mut url = self.url(repository, "tags/list");
-        url.set_query(Some(&format!("n={page}")));
-        let what = format!("tags of {}/{repository}", self.registry());
-        self.list(url, Access::Pull.scopes(repository), what, "tags").await
+        self.tag_pages(repository, None).await.all().await
     }
 
     /// All repositories, as far as the registry tells.
     pub async fn catalog(&self) -> Result<Vec<Repository>, ClientError> {
-        let mut url = self.shared.base.clone();
-        url.set_path("/v2/_catalog");
-        url.set_query(Some("n=1000"));
-        let what = format!("repositories of {}", self.registry());
-        self.list(url, vec![Scope::catalog()], what, "repositories").await
+        self.catalog_pages(None).all().await
     }
 
-    async fn list<T: std::str::FromStr>(
-        &self,
-        first: Url,
-        scopes: Vec<Scope>,
-        what: String,
-        field: &str,
-    ) -> Result<Vec<T>, ClientError> {
-        let (mut names, mut all, mut pages) = (HashSet::new(), Vec::new(), HashSet::new());
-        let mut next = Some(first);
-        while let Some(url) = next.take() {
-            if !pages.insert(url.clone()) || pages.len() > MOST_PAGES {
-                let text =
-                    format!("{what}: the registry's pages lead in a circle; the list may be incomplete");
-                self.progress().event(Event::Warning { text });
-                break;
+    /// The tags of a repository, page by page; nothing is sent yet. `most`: no page needs to be longer.
+    pub async fn tag_pages(&self, repository: &Repository, most: Option<u32>) -> Names {
+        let page = self.hints(repository).await.page_size;
+        let mut url = self.url(repository, "tags/list");
+        url.set_query(Some(&format!("n={}", most.unwrap_or(page).clamp(1, page))));
+        let what = format!("tags of {}/{repository}", self.registry());
+        self.names(url, Access::Pull.scopes(repository), what, "tags")
+    }
+
+    /// The repositories of the registry, page by page; nothing is sent yet. `most`: no page needs to be longer.
+    pub fn catalog_pages(&self, most: Option<u32>) -> Names {
+        let mut url = self.shared.base.clone();
+        url.set_path("/v2/_catalog");
+        url.set_query(Some(&format!("n={}", most.unwrap_or(LONGEST_PAGE).clamp(1, LONGEST_PAGE))));
+        let what = format!("repositories of {}", self.registry());
+        self.names(url, vec![Scope::catalog()], what, "repositories")
+    }
+
+    fn names(&self, first: Url, scopes: Vec<Scope>, what: String, field: &'static str) -> Names {
+        Names {
+            client: self.clone(),
+            next: Some(first),
+            scopes,
+            what,
+            field,
+            pages: HashSet::new(),
+            seen: HashSet::new(),
+        }
+    }
+}
+
+impl Names {
+    /// Whether the registry said that there is more.
+    pub fn has_more(&self) -> bool {
+        self.next.is_some()
+    }
+
+    /// The names of the next page that were not on an earlier one; `None` at the end.
+    pub async fn next_page(&mut self) -> Result<Option<Vec<String>>, ClientError> {
+        let Some(url) = self.next.take() else { return Ok(None) };
+        if !self.pages.insert(url.clone()) || self.pages.len() > MOST_PAGES {
+            let text =
+                format!("{}: the registry's pages lead in a circle; the list may be incomplete", self.what);
+            self.client.progress().event(Event::Warning { text });
+            return Ok(None);
+        }
+        let call = Call::new(Method::GET, url, self.scopes.clone(), self.what.clone());
+        let answered = self.client.call(&call).await?;
+        if answered.response.status != StatusCode::OK {
+            return Err(self.client.refusal(&call, answered, None).await);
+        }
+        let (from, attempts) = (answered.response.url.clone(), answered.attempts);
+        let link = next_link(&answered.response.headers);
+        let network = |error| {
+            let request = format!("GET {}", super::redact::url(&call.url));
+            ClientError::Network { what: call.what.clone(), request, attempts, error }
+        };
+        if let Some(link) = &link {
+            let shared = &self.client.shared;
+            let target = redirect::resolve(&from, shared.home, link, false).map_err(network)?;
+            if !same_origin(&shared.base, &target) {
+                let problem =
+                    format!("the next page is said to be on {}", target.host_str().unwrap_or_default());
+                return Err(ClientError::Content { what: call.what, problem });
             }
-            let call = Call::new(Method::GET, url, scopes.clone(), what.clone());
-            let answered = self.call(&call).await?;
-            if answered.response.status != StatusCode::OK {
-                return Err(self.refusal(&call, answered, None).await);
-            }
-            let (from, attempts) = (answered.response.url.clone(), answered.attempts);
-            let link = answered
-                .response
-                .headers
-                .get_all("link")
-                .iter()
-                .find_map(|link| next_page(link.to_str().ok()?));
-            let network = |error| {
-                let request = format!("GET {}", super::redact::url(&call.url));
-                ClientError::Network { what: what.clone(), request, attempts, error }
-            };
-            if let Some(link) = &link {
-                let target = redirect::resolve(&from, self.shared.home, link, false).map_err(network)?;
-                if !same_origin(&self.shared.base, &target) {
-                    let problem =
-                        format!("the next page is said to be on {}", target.host_str().unwrap_or_default());
-                    return Err(ClientError::Content { what, problem });
-                }
-                next = Some(target);
-            }
-            let body = answered.response.bytes(MOST_PAGE).await.map_err(network)?;
-            let page: serde_json::Value = serde_json::from_slice(&body).map_err(|error| {
-                let problem = format!("the answer is no list: {error}");
-                ClientError::Content { what: what.clone(), problem }
-            })?;
-            // `null` is what some say for an empty list.
-            let entries =
-                page.get(field).and_then(serde_json::Value::as_array).map(Vec::as_slice).unwrap_or_default();
-            for name in entries.iter().filter_map(serde_json::Value::as_str) {
-                if names.insert(name.to_owned())
-                    && let Ok(name) = name.parse()
-                {
-                    all.push(name);
-                }
-            }
+            self.next = Some(target);
+        }
+        let body = answered.response.bytes(MOST_PAGE).await.map_err(network)?;
+        let page: serde_json::Value = serde_json::from_slice(&body).map_err(|error| {
+            let problem = format!("the answer is no list: {error}");
+            ClientError::Content { what: call.what.clone(), problem }
+        })?;
+        // `null` is what some say for an empty list.
+        let entries =
+            page.get(self.field).and_then(serde_json::Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        let names = entries.iter().filter_map(serde_json::Value::as_str).map(str::to_owned);
+        Ok(Some(names.filter(|name| self.seen.insert(name.clone())).collect()))
+    }
+
+    async fn all<T: std::str::FromStr>(mut self) -> Result<Vec<T>, ClientError> {
+        let mut all = Vec::new();
+        while let Some(names) = self.next_page().await? {
+            all.extend(names.iter().filter_map(|name| name.parse().ok()));
         }
         Ok(all)
     }
+}
+
+/// Where the next page is, by an answer's `Link` headers.
+pub(super) fn next_link(headers: &http::HeaderMap) -> Option<String> {
+    headers.get_all("link").iter().find_map(|link| next_page(link.to_str().ok()?))
 }
 
 /// The target of `<…>; rel="next"` (RFC 8288).

@@ -102,6 +102,10 @@ impl Report {
             Error::Registry { registry, credential, error } => {
                 self.registry(registry, credential.as_deref(), error)
             }
+            Error::Several { errors, last } => {
+                self.causes.push(format!("all {errors} registries failed; the last of them:"));
+                return self.explain(last);
+            }
             _ => {
                 self.causes.push(error.to_string());
                 let mut cause = error.source();
@@ -223,6 +227,8 @@ fn exit(error: &Error) -> Exit {
             ClientError::Dialect { error, .. } if error.kind == ErrorKind::EgressDenied => Exit::Auth,
             error => of_kind(error.kind()),
         },
+        // Warnings have told them apart.
+        Error::Several { last, .. } => exit(last),
         Error::Pipeline(error) => of_kind(error.kind()),
     }
 }

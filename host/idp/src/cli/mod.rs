@@ -2,7 +2,7 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `push`, `pull`, `list`, `login`, `registry`, `provider`, `completions`, `docs` | a command each: arguments, conversion, what is printed |
+//! | `push`, `pull`, `list`, `search`, `delete`, `login`, `registry`, `provider`, `completions`, `docs` | a command each: arguments, conversion, what is printed |
 //! | [`connect`] | the flags that say which registry and as whom |
 //! | [`ui`], [`progress`], [`log`] | the streams |
 //! | [`error`] | failures as sentences, hints and exit codes |
@@ -30,6 +30,7 @@ use crate::ops::{self, Context};
 
 pub mod completions;
 pub mod connect;
+pub mod delete;
 pub mod docs;
 pub mod error;
 pub mod list;
@@ -40,7 +41,9 @@ pub mod provider;
 pub mod pull;
 pub mod push;
 pub mod registry;
+pub mod search;
 pub mod signals;
+mod table;
 pub mod ui;
 
 /// OCI registries for Internal Developer Platforms.
@@ -89,6 +92,8 @@ enum Command {
     Push(push::Args),
     Pull(pull::Args),
     List(list::Args),
+    Search(search::Args),
+    Delete(delete::Args),
     Login(login::LoginArgs),
     Logout(login::LogoutArgs),
     Registry(registry::Args),
@@ -183,6 +188,8 @@ fn dispatch(command: Command, session: &Session) -> Result<(), Stop> {
         Command::Push(args) => push::run(args, session),
         Command::Pull(args) => pull::run(args, session),
         Command::List(args) => list::run(args, session),
+        Command::Search(args) => search::run(args, session),
+        Command::Delete(args) => delete::run(args, session),
         Command::Login(args) => login::login(args, session),
         Command::Logout(args) => login::logout(&args, session),
         Command::Registry(args) => registry::run(args, session),

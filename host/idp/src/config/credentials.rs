@@ -142,6 +142,7 @@ pub struct Credentials {
     env: Environment,
     registries: std::sync::Arc<Registries>,
     known: Known,
+    several: bool,
 }
 
 impl Credentials {
@@ -153,7 +154,14 @@ impl Credentials {
         for secret in given.password.iter().chain(&given.token).cloned().chain(from_env) {
             known.add_basic(&user, &secret);
         }
-        Self { given, env, registries, known }
+        Self { given, env, registries, known, several: false }
+    }
+
+    /// For a command about several registries: an environment that does not name its registry is about none of them.
+    #[must_use]
+    pub fn of_several(mut self) -> Self {
+        self.several = true;
+        self
     }
 
     /// The credential for a repository of a registry, or `None` for anonymous access.
@@ -217,7 +225,7 @@ impl Credentials {
     /// two are read together; what is from a flag wins. An environment that names its registry says nothing about others.
     pub fn explicit(&self, registry: &Registry) -> Result<Option<Found>, CredentialError> {
         let is_this = |url: String| url.parse::<Address>().is_ok_and(|address| address.registry == *registry);
-        let about_this = self.env.get(env::REGISTRY_URL).is_none_or(is_this);
+        let about_this = self.env.get(env::REGISTRY_URL).map_or(!self.several, is_this);
         let from_env = |variable| self.env.get(variable).filter(|_| about_this);
         let Given { username, password, token } = &self.given;
         if password.is_some() || token.is_some() {

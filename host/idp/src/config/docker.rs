@@ -193,6 +193,23 @@ impl DockerConfig {
         self.auths.keys().filter(about).cloned().collect()
     }
 
+    /// The registries that the file or its helper of all registries keeps something for. A helper that fails keeps nothing.
+    pub async fn registries(&self, env: &Environment) -> Result<Vec<Registry>, DockerError> {
+        let mut keys: Vec<String> = self.auths.keys().filter(|key| !is_session_key(key)).cloned().collect();
+        keys.extend(self.cred_helpers.keys().cloned());
+        if let Some(name) = self.creds_store.as_deref().filter(|name| !name.is_empty())
+            && let Ok(helper) = Helper::new(name, env)
+        {
+            keys.extend(helper.list().await.unwrap_or_default());
+        }
+        let host = |key: &String| {
+            let host = normal(key).split('/').next().unwrap_or_default().to_owned();
+            let hub = HUB_HOSTS.contains(&host.as_str());
+            if hub { HUB_HOSTS[0].parse() } else { host.parse::<Registry>() }.ok()
+        };
+        Ok(keys.iter().filter_map(host).collect())
+    }
+
     /// What `auths` says about a registry, without asking a helper.
     pub fn plain(
         &self,

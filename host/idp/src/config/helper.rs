@@ -170,6 +170,15 @@ impl Helper {
         if output.not_found() { Ok(()) } else { self.done(output, None) }
     }
 
+    /// The servers that it keeps something for.
+    pub async fn list(&self) -> Result<Vec<String>, HelperError> {
+        let output = self.run("list", b"").await?;
+        let names: Option<std::collections::BTreeMap<String, serde::de::IgnoredAny>> =
+            serde_json::from_slice(&output.stdout).ok();
+        self.done(output, None)?;
+        Ok(names.unwrap_or_default().into_keys().collect())
+    }
+
     /// Whether it runs and answers: a helper without its key ring fails here and not in the middle of a login.
     pub async fn works(&self) -> bool {
         self.is_installed() && self.run("list", b"").await.is_ok_and(|output| output.failure.is_none())

@@ -40,6 +40,10 @@ pub struct Options {
     pub operation: &'static str,
     /// Nothing is to be changed.
     pub dry_run: bool,
+    /// The command is about several registries: credentials that name none are for none of them.
+    pub several: bool,
+    /// Registries that were written with `http://`, besides the default one.
+    pub plain_http: Vec<Registry>,
 }
 
 /// Configuration, credentials, progress, cancellation.
@@ -77,6 +81,7 @@ impl Context {
         let registries = Arc::new(Registries::load(paths.registries().as_deref())?);
         let credentials =
             Credentials::new(options.given.clone(), env.clone(), Arc::clone(&registries), known);
+        let credentials = if options.several { credentials.of_several() } else { credentials };
         Ok(Self { env, paths, registries, credentials, options, progress, cancel })
     }
 
@@ -104,7 +109,7 @@ impl Context {
     /// Whether plain HTTP and certificates that do not verify are accepted: flag, `registries.yaml`, environment, or an address
     /// written with `http://`.
     pub fn insecure(&self, registry: &Registry) -> Result<bool, Error> {
-        if self.options.insecure {
+        if self.options.insecure || self.options.plain_http.contains(registry) {
             return Ok(true);
         }
         if let Some(insecure) = self.registries.get(registry).and_then(|config| config.insecure) {

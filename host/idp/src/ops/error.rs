@@ -63,6 +63,14 @@ pub enum Error {
         /// What happened.
         error: Box<ClientError>,
     },
+    /// Several registries, and none of them did it.
+    #[error("{last}")]
+    Several {
+        /// How many.
+        errors: usize,
+        /// What the last one said.
+        last: Box<Error>,
+    },
     /// Source or sink, with its name, or an image that is not followed.
     #[error(transparent)]
     Pipeline(Box<PipelineError>),

@@ -1,31 +1,22 @@
-//! The repositories of a registry, or the tags of a repository.
-
-use std::collections::BTreeMap;
+//! The repositories of a registry, or the tags of a repository, as far as they are wanted.
 
 use idp_oci::name::{NameError, Registry, Repository};
 use serde::Serialize;
 
+use super::entry::Entry;
+use super::pages::{Filter, Pages};
 use super::session::{self, Subject};
 use super::{Context, Error};
 
-/// One repository or tag.
-#[derive(Debug, Clone, Serialize)]
-pub struct Entry {
-    /// Its name.
-    pub name: String,
-    /// The digest of a tag's manifest, where the registry tells.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub digest: Option<String>,
-    /// What else the registry tells, by the keys of the provider contract.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub details: BTreeMap<String, String>,
-}
-
-impl Entry {
-    /// One of which only the name is known.
-    pub fn named(name: String) -> Self {
-        Self { name, digest: None, details: BTreeMap::new() }
-    }
+/// What is listed.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// `host[:port]`, a URL, a repository, or the default registry.
+    pub place: Option<String>,
+    /// Which entries.
+    pub filter: Filter,
+    /// No more than so many.
+    pub limit: usize,
 }
 
 /// A list.
@@ -37,28 +28,64 @@ pub struct List {
     /// Which repository, where tags are listed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub repository: Option<String>,
-    /// Sorted by name.
+    /// In the registry's order.
     pub entries: Vec<Entry>,
+    /// There is more than was asked for.
+    pub more: bool,
+    /// How many there are in all, where the product says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total: Option<u64>,
+    /// The provider's name and version.
+    pub provider: String,
 }
 
-/// Lists the repositories of a registry (`host[:port]`, a URL, or the default), or the tags of a repository.
-pub async fn list(context: &Context, place: Option<&str>) -> Result<List, Error> {
-    let (registry, repository) = place_of(context, place)?;
+/// Lists. `page` is called with entries as they come, and says whether to go on.
+pub async fn list(
+    context: &Context,
+    request: Request,
+    mut page: impl FnMut(&[Entry]) -> bool,
+) -> Result<List, Error> {
+    let (registry, repository) = place_of(context, request.place.as_deref())?;
+    if repository.is_some() && request.filter.namespace.is_some() {
+        return Err(Error::Usage(
+            "--namespace is for repositories, and the tags of one are listed".to_owned(),
+        ));
+    }
     let subject = Subject { registry: &registry, repository: repository.as_ref(), tag: None };
     let session = session::open(context, subject).await?;
-    let mut entries = match &repository {
-        Some(repository) => session.tags(repository).await?,
-        None => session.repositories().await?,
+    let wire = repository.as_ref().map(|repository| session.on_wire(repository));
+    let mut pages = Pages::new(&session, wire, request.filter, request.limit);
+    let (mut entries, mut total) = (Vec::new(), None);
+    let more = loop {
+        let Some(mut next) = pages.next().await? else { break false };
+        total = next.total.or(total);
+        let room = request.limit - entries.len();
+        let cut = next.entries.len() > room;
+        next.entries.truncate(room);
+        let go_on = next.entries.is_empty() || page(&next.entries);
+        entries.extend(next.entries);
+        if !go_on || cut {
+            break true;
+        }
+        if entries.len() >= request.limit {
+            break pages.has_more();
+        }
     };
-    entries.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(List {
         registry: registry.to_string(),
-        repository: repository.map(|repository| repository.to_string()),
+        repository: repository.as_ref().map(ToString::to_string),
         entries,
+        more,
+        total,
+        provider: session.provider,
     })
 }
 
-fn place_of(context: &Context, place: Option<&str>) -> Result<(Registry, Option<Repository>), Error> {
+/// A registry, or a repository, as people write it.
+pub(super) fn place_of(
+    context: &Context,
+    place: Option<&str>,
+) -> Result<(Registry, Option<Repository>), Error> {
     let Some(place) = place else {
         let (address, _) = context.default_registry()?.ok_or(Error::NoRegistry)?;
         return Ok((address.registry, None));

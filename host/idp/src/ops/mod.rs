@@ -8,7 +8,8 @@
 //! | [`session`] | a client for one registry, with its provider and credentials |
 //! | [`push`], [`pull`] | move images and artifacts |
 //! | [`login`] | verify and keep credentials; forget them |
-//! | [`list`] | repositories and tags |
+//! | [`list`], [`search`], [`pages`], [`entry`] | repositories and tags, of one registry or several, page by page |
+//! | [`delete`], `removal` | delete what was named and nothing else; the same by the specification |
 //! | [`detect`], [`providers`] | which provider serves a registry, and why; which there are |
 //! | [`serve`] | the embedded registry |
 //! | [`transport`] | the providers' requests, over the pipeline's connections |
@@ -16,13 +17,18 @@
 
 pub mod choose;
 pub mod context;
+pub mod delete;
 pub mod detect;
+pub mod entry;
 pub mod error;
 pub mod list;
 pub mod login;
+pub mod pages;
 pub mod providers;
 pub mod pull;
 pub mod push;
+mod removal;
+pub mod search;
 pub mod serve;
 pub mod session;
 pub mod transport;

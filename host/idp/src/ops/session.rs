@@ -12,18 +12,14 @@ use idp_oci::name::{Reference, Registry, Repository, Tag};
 use idp_oci::pipeline::PipelineError;
 
 use super::choose::{Chosen, choose};
-use super::list::Entry;
 use super::{Context, Error};
 use crate::config::credentials::{Credential, CredentialError, Found, REGISTRY_SLOT};
 use crate::config::registries::Address;
 use crate::provider::{CallContext, CredentialSet, ProviderDialect, Selection};
 
-/// The most entries of a list that a provider is asked for.
-const LONGEST_LIST: usize = 100_000;
-
 /// `--provider none`: what the specification says, done by the host itself. The way out when a provider fails, and the measure
 /// of what a provider costs.
-const NO_PROVIDER: &str = "none";
+pub(super) const NO_PROVIDER: &str = "none";
 
 /// One registry, ready to be spoken to.
 #[derive(Debug)]
@@ -35,9 +31,10 @@ pub struct Session {
     /// As it goes on the wire, when the session is for one.
     repository: Option<Repository>,
     /// Absent with `--provider none`.
-    dialect: Option<Arc<ProviderDialect>>,
-    credential: Option<Found>,
-    registry: Registry,
+    pub(super) dialect: Option<Arc<ProviderDialect>>,
+    pub(super) credential: Option<Found>,
+    /// As it was written.
+    pub(super) registry: Registry,
 }
 
 /// What a session is for.
@@ -298,45 +295,6 @@ impl Session {
         }
     }
 
-    /// The repositories of the registry: by the provider, else by `_catalog`.
-    pub async fn repositories(&self) -> Result<Vec<Entry>, Error> {
-        let answer = match &self.dialect {
-            Some(dialect) => dialect.repositories(&[], LONGEST_LIST).await,
-            None => Err(nobody_to_ask()),
-        };
-        match answer {
-            Ok(entries) => Ok(entries.into_iter().map(entry).collect()),
-            Err(error) if error.kind == ErrorKind::Unsupported => {
-                let names = self.client.catalog().await.map_err(|error| self.failed(error))?;
-                Ok(names.into_iter().map(|name| Entry::named(name.to_string())).collect())
-            }
-            Err(error) => {
-                let what = format!("repositories of {}", self.registry);
-                Err(self.failed(ClientError::Dialect { what, error }))
-            }
-        }
-    }
-
-    /// The tags of a repository: by the provider, else by `tags/list`.
-    pub async fn tags(&self, repository: &Repository) -> Result<Vec<Entry>, Error> {
-        let repository = self.on_wire(repository);
-        let answer = match &self.dialect {
-            Some(dialect) => dialect.tags(repository, &[], LONGEST_LIST).await,
-            None => Err(nobody_to_ask()),
-        };
-        match answer {
-            Ok(entries) => Ok(entries.into_iter().map(entry).collect()),
-            Err(error) if error.kind == ErrorKind::Unsupported => {
-                let names = self.client.tags(repository).await.map_err(|error| self.failed(error))?;
-                Ok(names.into_iter().map(|name| Entry::named(name.to_string())).collect())
-            }
-            Err(error) => {
-                let what = format!("tags of {}/{repository}", self.registry);
-                Err(self.failed(ClientError::Dialect { what, error }))
-            }
-        }
-    }
-
     /// The repository as it goes on the wire.
     pub fn on_wire<'a>(&'a self, written: &'a Repository) -> &'a Repository {
         self.repository.as_ref().unwrap_or(written)
@@ -350,6 +308,11 @@ impl Session {
         }
     }
 
+    /// A provider's error with what people need to know about this session; `what` was wanted.
+    pub fn refused(&self, what: String, error: DialectError) -> Error {
+        self.failed(ClientError::Dialect { what, error })
+    }
+
     /// A client's error with what people need to know about this session.
     pub fn failed(&self, error: ClientError) -> Error {
         failure(&self.registry, self.credential.as_ref(), error)
@@ -357,12 +320,8 @@ impl Session {
 }
 
 /// What a provider would answer that does not know: do the generic thing.
-fn nobody_to_ask() -> DialectError {
+pub(super) fn nobody_to_ask() -> DialectError {
     DialectError::new(ErrorKind::Unsupported, "no provider is asked")
-}
-
-fn entry(entry: crate::provider::Entry) -> Entry {
-    Entry { name: entry.name, digest: entry.digest, details: entry.extra }
 }
 
 fn failure(registry: &Registry, credential: Option<&Found>, error: ClientError) -> Error {

@@ -29,6 +29,8 @@ pub(crate) enum Source {
 pub(crate) struct Seal {
     pub(crate) sealed: bool,
     pub(crate) pointers: Vec<String>,
+    /// Besides the harmless ones.
+    pub(crate) headers: Vec<String>,
     pub(crate) origin: Origin,
     pub(crate) url: Url,
 }
@@ -106,7 +108,8 @@ pub(crate) fn render(
     scrub.bytes(&mut answer.body);
     let mut headers = Vec::with_capacity(answer.headers.len());
     for (name, value) in answer.headers {
-        if name == "set-cookie" || name == "set-cookie2" || (seal.sealed && !is_harmless(&name)) {
+        let open = !seal.sealed || is_harmless(&name) || seal.headers.contains(&name);
+        if name == "set-cookie" || name == "set-cookie2" || !open {
             continue;
         }
         let mut value = String::from_utf8_lossy(&value).into_owned();

@@ -15,26 +15,8 @@ pub(crate) struct BuiltIn {
     pub(crate) code: Option<&'static [u8]>,
 }
 
-macro_rules! built_in {
-    ($($name:literal),* $(,)?) => {
-        &[$(BuiltIn {
-            name: $name,
-            manifest: include_str!(concat!("../../../../plugins/", $name, "/provider.toml")),
-            #[cfg(feature = "bundled")]
-            code: Some(include_bytes!(concat!(env!("IDP_PROVIDER_DIR"), "/", $name, ".cwasm"))),
-            #[cfg(not(feature = "bundled"))]
-            code: None,
-        }),*]
-    };
-}
-
-/// In the order in which they are listed. The last resort is `generic`.
-pub(crate) const ALL: &[BuiltIn] = built_in! {
-    "generic",
-    "dockerhub",
-    "gitea",
-    "quay",
-};
+/// One a directory of `plugins/`, by name; written by `build.rs`. The last resort is `generic`.
+pub(crate) const ALL: &[BuiltIn] = include!(concat!(env!("OUT_DIR"), "/builtin.rs"));
 
 /// What answers for a registry that nobody else knows.
 pub(crate) const GENERIC: &str = "generic";
@@ -45,9 +27,9 @@ impl BuiltIn {
         ALL.iter().find(|provider| provider.name == name)
     }
 
-    /// Its manifest.
+    /// Its manifest, as the build read it; a test checks it as a stranger's is checked.
     pub(crate) fn manifest(&self) -> Result<Manifest, ManifestError> {
-        Manifest::parse(self.manifest)
+        serde_json::from_str(self.manifest).map_err(|error| ManifestError::Syntax(error.to_string()))
     }
 
     /// Where the component lies when it is not inside the binary.
@@ -70,12 +52,17 @@ fn workspace() -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use super::{ALL, BuiltIn, GENERIC};
+    use super::{ALL, BuiltIn, GENERIC, Manifest};
 
     #[test]
     fn every_manifest_parses_and_names_its_provider() {
         for provider in ALL {
-            assert_eq!(provider.manifest().expect(provider.name).name, provider.name);
+            let path =
+                format!("{}/../../plugins/{}/provider.toml", env!("CARGO_MANIFEST_DIR"), provider.name);
+            let text = fs_err::read_to_string(path).expect("a manifest");
+            let checked = Manifest::parse(&text).expect(provider.name);
+            assert_eq!(checked, provider.manifest().expect(provider.name));
+            assert_eq!(checked.name, provider.name);
         }
         assert!(BuiltIn::find(GENERIC).is_some());
     }

@@ -136,6 +136,12 @@ pub(crate) fn error_in(error: types::Error, provider: &str) -> DialectError {
         message: format!("provider {provider}: {}", printable(&error.message, MESSAGE_MAX)),
         http_status: error.http_status,
         retry_after: error.retry_after_s.map(|seconds| Duration::from_secs(u64::from(seconds))),
+        extra: error
+            .extra
+            .iter()
+            .take(32)
+            .map(|(key, value)| (printable(key, 128), printable(value, MESSAGE_MAX)))
+            .collect(),
     }
 }
 

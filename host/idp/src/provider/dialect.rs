@@ -27,6 +27,10 @@ use super::state::{Memory, Question, State};
 use super::transport::Transport;
 use super::v0_1::exports::idp::registry_provider::auth;
 
+/// The code of an error about a question that a component has no answer to at all; one that it answers with `unsupported` has the
+/// component's own reason.
+pub const NOT_EXPORTED: &str = "not-exported";
+
 /// A provider that speaks for one registry and one identity.
 pub struct ProviderDialect {
     pub(crate) linked: Linked,
@@ -138,7 +142,7 @@ impl ProviderDialect {
 
     pub(crate) fn unsupported(&self, what: &str) -> DialectError {
         let text = format!("provider {} does not answer {what}", self.linked.label());
-        DialectError::new(ErrorKind::Unsupported, text)
+        DialectError { code: NOT_EXPORTED.to_owned(), ..DialectError::new(ErrorKind::Unsupported, text) }
     }
 
     async fn ask_authorize(&self, request: &AuthRequest) -> Result<Grant, DialectError> {

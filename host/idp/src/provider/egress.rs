@@ -102,6 +102,12 @@ impl Policy {
             .cloned()
             .collect()
     }
+
+    /// Headers of a sealed answer that may be read besides the harmless ones; of a token endpoint none.
+    fn headers(&self, path: &str, token_endpoint: bool) -> Vec<String> {
+        let rules = self.public.iter().filter(|rule| !token_endpoint && path_matches(&rule.path, path));
+        rules.flat_map(|rule| rule.headers.iter()).cloned().collect()
+    }
 }
 
 /// Where token endpoints put what this is all about (RFC 6749, 5.1; OpenID Connect; Docker's token specification).
@@ -210,9 +216,11 @@ impl Gate {
                 // As in `location`: what a server puts there is not for the guest.
                 url.set_query(None);
             }
+            let closed = token_endpoint || allowed == Allowed::Challenge;
             let seal = Seal {
                 sealed,
-                pointers: self.policy.pointers(url.path(), token_endpoint || allowed == Allowed::Challenge),
+                pointers: self.policy.pointers(url.path(), closed),
+                headers: self.policy.headers(url.path(), closed),
                 origin,
                 url,
             };

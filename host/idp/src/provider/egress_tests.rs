@@ -45,6 +45,7 @@ pointers = ["/access_token", "/expires_in"]
 [[public]]
 path = "/"
 pointers = ["*"]
+headers = ["x-scopes"]
 "#;
 
 type Scripted = (u16, Vec<(String, String)>, String);
@@ -242,6 +243,7 @@ async fn what_is_sealed_is_read_by_public_pointers_only() {
     let body = r#"{"token":"short-lived-1","expires_in":300,"other":"x"}"#;
     let headers = [
         ("x-private", "p"),
+        ("x-scopes", "read"),
         ("content-type", "application/json"),
         ("set-cookie", "a=b"),
         ("location", "https://x/y?z=1"),
@@ -263,6 +265,7 @@ async fn what_is_sealed_is_read_by_public_pointers_only() {
     assert_eq!(answer.json_scalar("/token", scrub), None);
     assert_eq!(answer.captured("t").expect("captured").expose(), b"short-lived-1");
     assert!(answer.headers("x-private").is_empty() && answer.headers("set-cookie").is_empty());
+    assert!(answer.headers("x-scopes").is_empty(), "a token endpoint");
     assert_eq!(answer.headers("location"), ["https://x/y"]);
     // Not sealed: everything but what was cut out.
     let out = Outgoing { captures: vec![capture("/token")], ..get("https://r.example/open") };
@@ -274,6 +277,8 @@ async fn what_is_sealed_is_read_by_public_pointers_only() {
     let out = with_secret(get("https://r.example/v2/list"), &password(&["registry"]));
     let answer = send(&script, out).await.expect("an answer");
     assert!(answer.sealed() && answer.body().is_some());
+    assert_eq!(answer.headers("x-scopes"), ["read"]);
+    assert!(answer.headers("x-private").is_empty());
     // A captured value knows where it may go.
     let out = Outgoing { captures: vec![capture("/token")], ..get("https://auth.example/token") };
     let token = send(&script, out).await.expect("an answer").captured("t").expect("captured");

@@ -195,7 +195,11 @@ pub struct PublicPointers {
     /// Prefix.
     pub path: String,
     /// JSON pointers, or `*` alone for the whole body.
+    #[serde(default)]
     pub pointers: Vec<String>,
+    /// Headers of the product's own, lower-case. A token endpoint shows none of them.
+    #[serde(default)]
+    pub headers: Vec<String>,
 }
 
 /// `[[setting]]`
@@ -347,6 +351,11 @@ impl Manifest {
                     format!("`{}` is not a JSON pointer", pointer.escape_debug()),
                 );
             }
+            if let Some(name) = public.headers.iter().find(|name| !is_own_header(name)) {
+                let why =
+                    format!("`{}` is not a header of a product (`x-…`, lower-case)", name.escape_debug());
+                return wrong("public.headers", why);
+            }
         }
         Ok(())
     }
@@ -393,6 +402,12 @@ fn unprintable(value: &toml::Value) -> Option<&str> {
 fn is_variable(text: &str) -> bool {
     !text.is_empty()
         && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
+}
+
+/// Whether it is a header of a product: what the standards name is harmless or is not shown.
+fn is_own_header(name: &str) -> bool {
+    name.starts_with("x-")
+        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }
 
 /// `[a-z0-9-]{1,63}`

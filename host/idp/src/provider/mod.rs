@@ -48,7 +48,7 @@ mod wasi;
 pub use address::Class;
 pub use context::{CallContext, CredentialSet};
 pub use detected::{Detected, Detections};
-pub use dialect::ProviderDialect;
+pub use dialect::{NOT_EXPORTED, ProviderDialect};
 pub use engine::Backend;
 pub use error::{Failure, Limit, ProviderError};
 pub use grants::{Allowance, Allowed, Denied, GrantError, Grants, UserGrant};
@@ -57,7 +57,7 @@ pub use manifest::{
     PublicPointers, Setting, TokenEndpoint,
 };
 pub use pattern::{Captures, HostPattern, Origin, OriginPattern, PatternError, Symbols};
-pub use product::{Description, Entry, Identification, Page, Removable, Removal, WireName};
+pub use product::{Cursor, Description, Entry, Identification, Page, Removable, Removal, WireName};
 pub use registry::{ProviderInfo, Providers, ProvidersConfig, SelectRequest, Selection, Source};
 pub use select::{CERTAIN_ENOUGH, Evidence};
 pub use transport::{Direct, Exchange, RawAnswer, Transport, TransportError};

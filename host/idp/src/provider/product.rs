@@ -75,6 +75,23 @@ pub struct Page {
     pub items: Vec<Entry>,
     /// Where the next page starts.
     pub next: Option<String>,
+    /// How many entries there are in all, where the product says.
+    pub total: Option<u64>,
+    /// Keys of the filter that the provider left to the host.
+    pub unfiltered: Vec<String>,
+}
+
+impl Page {
+    fn new(items: Vec<Entry>, next: Option<String>, extra: Pairs) -> Self {
+        let extra = map(extra);
+        let unfiltered = extra.get("unfiltered").map(String::as_str).unwrap_or_default();
+        Self {
+            items,
+            next,
+            total: extra.get("total").and_then(|total| total.parse().ok()),
+            unfiltered: unfiltered.split(',').map(|key| key.trim().to_owned()).collect(),
+        }
+    }
 }
 
 /// What is to be removed.
@@ -284,7 +301,7 @@ impl ProviderDialect {
                     digest: None,
                     extra: map(item.extra),
                 });
-                Page { items: items.collect(), next: page.next }
+                Page::new(items.collect(), page.next, page.extra)
             }
         )
     }
@@ -312,23 +329,40 @@ impl ProviderDialect {
                     digest: item.digest.map(|digest| printable(&digest, 200)),
                     extra: map(item.extra),
                 });
-                Page { items: items.collect(), next: page.next }
+                Page::new(items.collect(), page.next, page.extra)
             }
         )
     }
 
-    /// All repositories, up to `most`.
-    pub async fn repositories(
+    /// The next page of repositories; `None` after the last one.
+    pub async fn next_repositories(
         &self,
+        cursor: &mut Cursor,
         filter: &[(String, String)],
-        most: usize,
-    ) -> Result<Vec<Entry>, DialectError> {
-        let mut list = List::new(most);
-        while list.wants_more() {
-            let page = self.repositories_page(filter, 100, list.cursor.as_deref()).await?;
-            list.take(page).map_err(|why| self.stuck("repositories.list-page", why))?;
+        limit: u32,
+    ) -> Result<Option<Page>, DialectError> {
+        if cursor.is_at_end() {
+            return Ok(None);
         }
-        Ok(list.items)
+        let page = self.repositories_page(filter, limit, cursor.at()).await?;
+        cursor.advance(page.next.as_deref()).map_err(|why| self.stuck("repositories.list-page", why))?;
+        Ok(Some(page))
+    }
+
+    /// The next page of a repository's tags; `None` after the last one.
+    pub async fn next_tags(
+        &self,
+        repository: &Repository,
+        cursor: &mut Cursor,
+        filter: &[(String, String)],
+        limit: u32,
+    ) -> Result<Option<Page>, DialectError> {
+        if cursor.is_at_end() {
+            return Ok(None);
+        }
+        let page = self.tags_page(repository, filter, limit, cursor.at()).await?;
+        cursor.advance(page.next.as_deref()).map_err(|why| self.stuck("artifacts.list-page", why))?;
+        Ok(Some(page))
     }
 
     /// All tags of a repository, up to `most`.
@@ -338,12 +372,14 @@ impl ProviderDialect {
         filter: &[(String, String)],
         most: usize,
     ) -> Result<Vec<Entry>, DialectError> {
-        let mut list = List::new(most);
-        while list.wants_more() {
-            let page = self.tags_page(repository, filter, 100, list.cursor.as_deref()).await?;
-            list.take(page).map_err(|why| self.stuck("artifacts.list-page", why))?;
+        let (mut cursor, mut all) = (Cursor::default(), Vec::new());
+        while all.len() < most
+            && let Some(page) = self.next_tags(repository, &mut cursor, filter, 100).await?
+        {
+            all.extend(page.items);
         }
-        Ok(list.items)
+        all.truncate(most);
+        Ok(all)
     }
 
     fn stuck(&self, export: &str, why: &str) -> DialectError {
@@ -383,33 +419,31 @@ impl ProviderDialect {
     }
 }
 
-/// A list in the making: stops at its end, at a cursor that was there before, and at too many pages.
-struct List {
-    items: Vec<Entry>,
-    cursor: Option<String>,
+/// Where a list stands: stops at its end, at a cursor that was there before, and at too many pages.
+#[derive(Debug, Default)]
+pub struct Cursor {
+    at: Option<String>,
     seen: HashSet<String>,
     pages: usize,
-    most: usize,
 }
 
-impl List {
-    fn new(most: usize) -> Self {
-        Self { items: Vec::new(), cursor: None, seen: HashSet::new(), pages: 0, most }
+impl Cursor {
+    /// Nothing comes after the last page.
+    pub fn is_at_end(&self) -> bool {
+        self.pages > 0 && self.at.is_none()
     }
 
-    fn wants_more(&self) -> bool {
-        self.items.len() < self.most && (self.pages == 0 || self.cursor.is_some())
+    fn at(&self) -> Option<&str> {
+        self.at.as_deref()
     }
 
-    fn take(&mut self, page: Page) -> Result<(), &'static str> {
+    fn advance(&mut self, next: Option<&str>) -> Result<(), &'static str> {
         self.pages += 1;
         if self.pages > PAGES_MAX {
             return Err("more than 10 000 pages");
         }
-        self.items.extend(page.items);
-        self.items.truncate(self.most);
-        self.cursor = page.next;
-        match &self.cursor {
+        self.at = next.map(str::to_owned);
+        match &self.at {
             Some(cursor) if !self.seen.insert(cursor.clone()) => {
                 Err("the list does not advance: it repeats a cursor")
             }
@@ -420,36 +454,23 @@ impl List {
 
 #[cfg(test)]
 mod tests {
-    use super::{Entry, List, Page};
-
-    fn page(name: &str, next: Option<&str>) -> Page {
-        let entry = Entry { name: name.to_owned(), digest: None, extra: Default::default() };
-        Page { items: vec![entry], next: next.map(str::to_owned) }
-    }
+    use super::Cursor;
 
     #[test]
     fn lists_end() {
-        let mut list = List::new(10);
-        assert!(list.wants_more());
-        list.take(page("a", Some("1"))).expect("a page");
-        assert!(list.wants_more());
-        list.take(page("b", None)).expect("a page");
-        assert!(!list.wants_more());
-        assert_eq!(list.items.len(), 2);
+        let mut cursor = Cursor::default();
+        assert!(!cursor.is_at_end());
+        cursor.advance(Some("1")).expect("a page");
+        assert_eq!((cursor.is_at_end(), cursor.at()), (false, Some("1")));
+        cursor.advance(None).expect("a page");
+        assert!(cursor.is_at_end());
     }
 
     #[test]
     fn a_cursor_that_comes_back_is_an_error() {
-        let mut list = List::new(10);
-        list.take(page("a", Some("1"))).expect("a page");
-        list.take(page("b", Some("2"))).expect("a page");
-        assert!(list.take(page("c", Some("1"))).is_err());
-    }
-
-    #[test]
-    fn no_more_than_wanted() {
-        let mut list = List::new(1);
-        list.take(page("a", Some("1"))).expect("a page");
-        assert!(!list.wants_more());
+        let mut cursor = Cursor::default();
+        cursor.advance(Some("1")).expect("a page");
+        cursor.advance(Some("2")).expect("a page");
+        assert!(cursor.advance(Some("1")).is_err());
     }
 }

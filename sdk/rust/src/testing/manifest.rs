@@ -74,7 +74,10 @@ struct TokenEndpoint {
 #[serde(deny_unknown_fields)]
 struct Public {
     path: String,
+    #[serde(default)]
     pointers: Vec<String>,
+    #[serde(default)]
+    headers: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -175,6 +178,14 @@ impl Manifest {
             "*" => !token_endpoint,
             open => open == pointer,
         })
+    }
+
+    /// Whether a header of a sealed answer may be read, besides the harmless ones; of a token endpoint none.
+    pub(crate) fn public_header(&self, known: &Known, url: &str, name: &str) -> bool {
+        let mut entries =
+            self.public.iter().filter(|public| link::path(url).starts_with(public.path.as_str()));
+        !self.token_endpoint(known, url)
+            && entries.any(|public| public.headers.iter().any(|open| open.as_str() == name))
     }
 
     /// Where the credentials of a slot may be sent; nothing for a slot that is not declared.

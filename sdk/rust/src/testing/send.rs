@@ -60,7 +60,13 @@ impl Response {
     pub(crate) fn headers(&self, name: &str) -> Vec<String> {
         let lower = name.to_ascii_lowercase();
         let harmless = HARMLESS.contains(&lower.as_str())
-            || ["ratelimit-", "x-ratelimit-", "docker-"].iter().any(|prefix| lower.starts_with(prefix));
+            || ["ratelimit-", "x-ratelimit-", "docker-"].iter().any(|prefix| lower.starts_with(prefix))
+            || Host::with(|host| {
+                let known = host.known();
+                host.manifest
+                    .as_ref()
+                    .is_some_and(|manifest| manifest.public_header(&known, &self.url, &lower))
+            });
         if lower == "set-cookie" || (self.sealed && !harmless) {
             return Vec::new();
         }
@@ -168,8 +174,10 @@ pub(crate) fn send(request: &Request<'_>) -> Result<Response> {
             }
         };
         // A template of the manifest admits what it may stand for.
-        let admits =
-            |secret: &&Secret| secret.0.audience.iter().any(|pattern| known.covers(pattern, &origin));
+        let admits = |secret: &&Secret| {
+            let audience = &secret.0.audience;
+            audience.iter().any(|pattern| pattern == value::ANYWHERE || known.covers(pattern, &origin))
+        };
         if let Some(stray) = rendered.iter().find(|secret| !admits(secret)) {
             return Err(refused(
                 "audience",

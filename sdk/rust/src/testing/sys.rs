@@ -40,12 +40,14 @@ pub(crate) fn render<'a>(parts: &'a [Segment<'_>]) -> (Vec<u8>, Vec<&'a Secret>)
 
 /// A secret made of others: the intersection of their audiences.
 fn made(bytes: Vec<u8>, of: &[&Secret]) -> Secret {
-    let audience: Audience = match of.split_first() {
-        Some((first, rest)) => {
+    let mut bound = of.iter().filter(|secret| !secret.0.audience.contains(value::ANYWHERE));
+    let audience: Audience = match bound.next() {
+        Some(first) => {
+            let rest: Vec<_> = bound.collect();
             let everywhere = |origin: &&String| rest.iter().all(|secret| secret.0.audience.contains(*origin));
             first.0.audience.iter().filter(everywhere).cloned().collect()
         }
-        None => Host::with(|host| host.known()).everywhere(),
+        None => [value::ANYWHERE.to_owned()].into(),
     };
     Secret::new(bytes, audience, of.iter().any(|secret| secret.0.long_lived), false)
 }

@@ -192,3 +192,29 @@ fn encodings_round_trip() {
         assert_eq!(password().decode(Encoding::Base64).expect_err("no base64").kind, ErrorKind::Invalid);
     });
 }
+
+#[test]
+fn what_has_no_secret_in_it_narrows_nothing() {
+    let refused = |value: fn() -> Secret| {
+        let exchange = Exchange::new("POST", "https://api.example/").header("x-sum", "x").reply(200, "");
+        let sent =
+            || Request::post("https://api.example/").header_segments("x-sum", [secret(&value())]).send();
+        match host().exchange(exchange).try_run(sent) {
+            Ok(Err(error)) => error.code == "audience",
+            _ => false,
+        }
+    };
+    let public =
+        || Secret::digest("sha256", [text("body")]).expect("known").encode(Encoding::Hex).expect("known");
+    assert!(!refused(public));
+    let signed = || {
+        let sum = Secret::digest("sha256", [text("body")]).expect("known");
+        password().mac("hmac-sha256", [secret(&sum)]).expect("known").encode(Encoding::Hex).expect("known")
+    };
+    assert!(refused(signed), "made of a password, it stays with the registry");
+    let exchange = |sum: &str| Exchange::new("POST", "https://r/token").header("x-sum", sum);
+    let sent = host().exchange(exchange("x")).try_run(|| {
+        Request::post("https://r/token").header_segments("x-sum", [secret(&signed())]).send().map(|_| ())
+    });
+    assert!(!format!("{sent:?}").contains("audience"), "{sent:?}");
+}

@@ -13,6 +13,9 @@ use crate::contract::{Error, Result};
 /// Where a secret may be sent, as origins.
 pub(crate) type Audience = BTreeSet<String>;
 
+/// The audience of what has no secret in it: it may go anywhere, and narrows nothing that it is put together with.
+pub(crate) const ANYWHERE: &str = "*";
+
 /// The bytes of a secret.
 #[derive(Debug)]
 pub(crate) struct Value {

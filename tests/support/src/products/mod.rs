@@ -4,6 +4,8 @@
 //!
 //! One file a product; what they share (content, tokens that name their scopes) is in [`base`].
 
+pub mod acr;
 pub mod base;
 pub mod dockerhub;
+pub mod ghcr;
 pub mod quay;

@@ -1,0 +1,211 @@
+//! Azure Container Registry, end to end.
+
+use idp_test_support::net::Net;
+use idp_test_support::products::acr::Acr;
+use idp_test_support::products::base;
+use idp_test_support::sandbox::{Output, Sandbox};
+
+const SERVER: &str = "team.azurecr.io";
+const NOBODY: &str = "00000000-0000-0000-0000-000000000000";
+
+fn sandbox(net: &Net) -> Sandbox {
+    let mut sandbox = super::sandbox(net);
+    sandbox.set_env("IDPBUILDER_OCI_RETRY_COUNT", "1");
+    sandbox
+}
+
+fn docker(sandbox: &Sandbox, registry: &str, entry: &serde_json::Value) {
+    let config = serde_json::json!({"auths": {registry: entry}});
+    sandbox.write_private("home/.docker/config.json", &config.to_string());
+}
+
+/// As the admin user.
+fn logged_in(net: &Net) -> Sandbox {
+    let sandbox = sandbox(net);
+    // `team:admin-password`
+    docker(&sandbox, SERVER, &serde_json::json!({"auth": "dGVhbTphZG1pbi1wYXNzd29yZA=="}));
+    sandbox
+}
+
+fn says(output: &Output, words: &[&str]) {
+    for word in words {
+        assert!(output.stderr.contains(word), "`{word}` is missing: {output}");
+    }
+}
+
+#[test]
+fn the_admin_user_logs_in_pushes_pulls_and_lists() {
+    let net = Net::start();
+    net.site(&[SERVER], Acr::new(SERVER));
+    let sandbox = sandbox(&net);
+    let login = ["login", SERVER, "--username", "team", "--password-stdin"];
+    let wrong = sandbox.idp_with_stdin(login, b"wrong-password\n").exits(3);
+    says(&wrong, &["does not accept the credentials of `team`", "admin user"]);
+    let _ = sandbox.idp_with_stdin(login, b"admin-password\n").exits(0);
+    let pushed = sandbox.idp(["push", "./app", "team.azurecr.io/team/app:1"]).exits(0);
+    assert!(pushed.stdout.starts_with("team.azurecr.io/team/app@sha256:"), "{pushed}");
+    let _ = sandbox.idp(["pull", "team.azurecr.io/team/app:1", "./out"]).exits(0);
+    let list = sandbox.idp(["list", SERVER]).exits(0);
+    assert_eq!(list.stdout.trim(), "team/app");
+    let tags = sandbox.idp(["list", "team.azurecr.io/team/app", "--output", "json"]).exits(0);
+    for word in [r#""1""#, "2026-10-12T12:13:14", "sha256:", "size"] {
+        assert!(tags.stdout.contains(word), "{word}: {tags}");
+    }
+    assert!(net.strangers().is_empty(), "{:?}", net.strangers());
+}
+
+#[test]
+fn a_refresh_token_as_password_and_as_docker_keeps_it() {
+    let net = Net::start();
+    let site = net.site(&[SERVER], Acr::new(SERVER));
+    site.lock().expect("a site").refresh_tokens.insert("refresh-token-of-az".to_owned());
+    // `az acr login --expose-token`
+    let sandbox = sandbox(&net);
+    sandbox
+        .idp_with_stdin(["login", SERVER, "--username", NOBODY, "--password-stdin"], b"refresh-token-of-az\n")
+        .exits(0);
+    let _ = sandbox.idp(["push", "./app", "team.azurecr.io/app:1"]).exits(0);
+    assert_eq!(net.count("POST", SERVER, "/oauth2/"), 0, "{:#?}", net.log());
+    // `az acr login`
+    docker(
+        &sandbox,
+        SERVER,
+        &serde_json::json!({"auth": "MDAwMDAwMDAtMDAwMC0wMDAwLTAwMDAtMDAwMDAwMDAwMDAwOg==", "identitytoken": "refresh-token-of-az"}),
+    );
+    net.forget();
+    let _ = sandbox.idp(["push", "./app", "team.azurecr.io/app:2"]).exits(0);
+    assert!(net.count("POST", SERVER, "/oauth2/token") >= 1, "{:#?}", net.log());
+    assert_eq!(net.count("GET", SERVER, "/oauth2/token"), 0, "{:#?}", net.log());
+    // A few hours later.
+    site.lock().expect("a site").refresh_tokens.clear();
+    let ended = sandbox.idp(["push", "./app", "team.azurecr.io/app:3"]).exits(3);
+    says(&ended, &["az acr login --name team"]);
+}
+
+#[test]
+fn a_login_with_a_refresh_token_works_where_a_scope_is_wanted() {
+    let net = Net::start();
+    let mut site = Acr::new(SERVER);
+    site.scope_wanted = true;
+    site.refresh_tokens.insert("refresh-token-of-az".to_owned());
+    net.site(&[SERVER], site);
+    let sandbox = sandbox(&net);
+    docker(&sandbox, SERVER, &serde_json::json!({"identitytoken": "refresh-token-of-az"}));
+    let _ = sandbox.idp(["push", "./app", "team.azurecr.io/app:1"]).exits(0);
+}
+
+#[test]
+fn anonymous_pulls_where_they_are_switched_on() {
+    let net = Net::start();
+    let site = net.site(&[SERVER], Acr::new(SERVER));
+    base::image(&mut site.lock().expect("a site").registry, "app", "1", "content");
+    let sandbox = sandbox(&net);
+    let off = sandbox.idp(["pull", "team.azurecr.io/app:1", "./out"]).exits(3);
+    says(&off, &["anonymous pulls", "az acr login --name team"]);
+    site.lock().expect("a site").anonymous_pull = true;
+    let _ = sandbox.idp(["pull", "team.azurecr.io/app:1", "./out", "--layout", "./layout"]);
+    assert!(net.count("GET", SERVER, "/oauth2/token") >= 2, "{:#?}", net.log());
+    assert!(net.count("GET", SERVER, "/v2/app/manifests/1") >= 2, "{:#?}", net.log());
+}
+
+#[test]
+fn a_missing_role_is_not_a_login_again() {
+    let net = Net::start();
+    let site = net.site(&[SERVER], Acr::new(SERVER));
+    site.lock().expect("a site").rights = ["pull", "metadata_read"].into();
+    let sandbox = logged_in(&net);
+    let refused = sandbox.idp(["push", "./app", "team.azurecr.io/app:1"]).exits(3);
+    says(&refused, &["AcrPush", "Container Registry Repository Writer", "az role assignment create"]);
+    assert!(!refused.stderr.contains("idp login"), "{refused}");
+}
+
+#[test]
+fn the_network_is_closed() {
+    let net = Net::start();
+    let site = net.site(&[SERVER], Acr::new(SERVER));
+    site.lock().expect("a site").blocked = Some("203.0.113.7".to_owned());
+    let refused = logged_in(&net).idp(["push", "./app", "team.azurecr.io/app:1"]).exits(3);
+    says(&refused, &["203.0.113.7", "az acr network-rule add --name team --ip-address 203.0.113.7"]);
+}
+
+#[test]
+fn what_is_locked_is_not_overwritten() {
+    for locked_is_403 in [false, true] {
+        let net = Net::start();
+        let mut site = Acr::new(SERVER);
+        site.locked.insert("app:1".to_owned());
+        site.locked_is_403 = locked_is_403;
+        net.site(&[SERVER], site);
+        let refused = logged_in(&net).idp(["push", "./app", "team.azurecr.io/app:1"]).exits(1);
+        says(&refused, &["locked", "az acr repository update --name team", "--write-enabled true"]);
+    }
+}
+
+#[test]
+fn throttling_is_waited_out() {
+    let net = Net::start();
+    let site = net.site(&[SERVER], Acr::new(SERVER));
+    let sandbox = logged_in(&net).with_env("IDPBUILDER_OCI_RETRY_COUNT", "3");
+    site.lock().expect("a site").throttled = 1;
+    let _ = sandbox.idp(["push", "./app", "team.azurecr.io/app:1"]).exits(0);
+    site.lock().expect("a site").throttled = 1000;
+    let over = sandbox.idp(["push", "./app", "team.azurecr.io/app:2"]).exits(4);
+    says(&over, &["--sku Premium"]);
+}
+
+#[test]
+fn the_catalogue_is_followed_to_the_letter() {
+    let net = Net::start();
+    let mut site = Acr::new(SERVER);
+    site.page = 2;
+    for name in ["a", "b", "c", "d", "e"] {
+        base::image(&mut site.registry, name, "1", name);
+    }
+    for tag in ["2", "3"] {
+        base::image(&mut site.registry, "a", tag, tag);
+    }
+    let site = net.site(&[SERVER], site);
+    let sandbox = logged_in(&net);
+    let list = sandbox.idp(["list", SERVER]).exits(0);
+    assert_eq!(list.stdout.lines().collect::<Vec<_>>(), ["a", "b", "c", "d", "e"]);
+    assert_eq!(net.count("GET", SERVER, "orderby="), 2, "{:#?}", net.log());
+    let tags = sandbox.idp(["list", "team.azurecr.io/a"]).exits(0);
+    let names: Vec<&str> = tags.stdout.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    assert_eq!(names, ["3", "2", "1"]);
+    // Where permissions are by repository.
+    site.lock().expect("a site").by_repository = true;
+    let refused = sandbox.idp(["list", SERVER]).exits(3);
+    says(&refused, &["Catalog Lister"]);
+}
+
+#[test]
+fn who_may_only_pull_gets_the_plain_tags() {
+    let net = Net::start();
+    let mut site = Acr::new(SERVER);
+    site.rights = ["pull"].into();
+    base::image(&mut site.registry, "app", "1", "content");
+    net.site(&[SERVER], site);
+    let tags = logged_in(&net).idp(["list", "team.azurecr.io/app"]).exits(0);
+    assert_eq!(tags.stdout.trim(), "1");
+}
+
+#[test]
+fn a_custom_domain_is_told_by_its_challenge() {
+    let net = Net::start();
+    net.site(&[SERVER, "images.example"], Acr::new(SERVER));
+    let sandbox = sandbox(&net);
+    docker(&sandbox, "images.example", &serde_json::json!({"auth": "dGVhbTphZG1pbi1wYXNzd29yZA=="}));
+    let _ = sandbox.idp(["push", "./app", "images.example/app:1"]).exits(0);
+    let tags = sandbox.idp(["list", "images.example/app"]).exits(0);
+    assert!(tags.stdout.contains("2026-10-12T12:13:14"), "the API was asked: {tags}");
+    let why = sandbox.idp(["provider", "why", "images.example/app"]).exits(0);
+    assert!(why.stdout.contains("acr"), "{why}");
+}
+
+#[test]
+fn the_host_of_the_blobs_is_no_registry() {
+    let net = Net::start();
+    let refused = sandbox(&net).idp(["pull", "team.westeurope.data.azurecr.io/app:1", "./out"]);
+    says(&refused, &["team.azurecr.io/app"]);
+    assert_ne!(refused.code, 0);
+}
