@@ -61,7 +61,8 @@ fn a_login_is_checked_and_kept_where_docker_looks() {
     let refused = sandbox.idp_with_stdin(login, b"wrong").exits(3);
     assert!(refused.stderr.contains("app.docker.com/settings/personal-access-tokens"), "{refused}");
     let _ = sandbox.idp_with_stdin(login, b"dckr_pat_write").exits(0);
-    let kept = String::from_utf8(std::fs::read(sandbox.path("home/.docker/config.json")).expect("read")).expect("text");
+    let kept = String::from_utf8(std::fs::read(sandbox.path("home/.docker/config.json")).expect("read"))
+        .expect("text");
     assert!(kept.contains("https://index.docker.io/v1/"), "{kept}");
     let _ = sandbox.idp(["push", "./app", "docker.io/me/app:1"]).exits(0);
     assert!(net.strangers().is_empty(), "{:?}", net.strangers());

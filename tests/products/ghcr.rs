@@ -48,7 +48,10 @@ fn login_push_pull_list() {
     let tags = sandbox.idp(["list", "ghcr.io/acme/app", "--output", "json"]).exits(0);
     assert_eq!(names(&tags.stdout), ["1"], "{tags}");
     let list: serde_json::Value = serde_json::from_str(&tags.stdout).expect("JSON");
-    assert!(list["entries"][0]["digest"].as_str().is_some_and(|digest| digest.starts_with("sha256:")), "{tags}");
+    assert!(
+        list["entries"][0]["digest"].as_str().is_some_and(|digest| digest.starts_with("sha256:")),
+        "{tags}"
+    );
     with(&site, |site| {
         site.image("alice/tool", "x", "x");
     });
@@ -65,7 +68,9 @@ fn a_new_package_is_private_and_a_public_one_needs_no_login() {
     let anonymous = super::sandbox(&net);
     let refused = anonymous.idp(["pull", "ghcr.io/acme/app:1", "./out"]).exits(3);
     assert!(refused.stderr.contains("private") && refused.stderr.contains("idp login ghcr.io"), "{refused}");
-    with(&site, |site| site.packages.insert("acme/app".to_owned(), Package { public: true, ..Package::default() }));
+    with(&site, |site| {
+        site.packages.insert("acme/app".to_owned(), Package { public: true, ..Package::default() })
+    });
     let _ = anonymous.idp(["pull", "ghcr.io/acme/app:1", "./out"]).exits(0);
     // Its tags too: by the registry, as the API shows them to nobody.
     let tags = anonymous.idp(["list", "ghcr.io/acme/app", "--output", "json"]).exits(0);
@@ -164,8 +169,11 @@ fn what_the_registry_says_about_uploads_names_and_the_api() {
 #[test]
 fn an_enterprise_server_is_told_by_its_answer() {
     let net = Net::start();
-    let enterprise =
-        Ghcr { registry: "containers.github.example", api: "https://github.example/api/v3", ..Ghcr::default() };
+    let enterprise = Ghcr {
+        registry: "containers.github.example",
+        api: "https://github.example/api/v3",
+        ..Ghcr::default()
+    };
     let site = net.site(&["containers.github.example", "github.example"], enterprise);
     with(&site, |site| {
         site.image("alice/tool", "1", "x");

@@ -1,9 +1,9 @@
 //! The binary against registries that cannot run here (`idp_test_support::products`), under their real names
 //! (`idp_test_support::net`): chosen by name, let in their own way, explained in their own words. One file a product.
 
+mod acr;
 mod dockerhub;
 mod ghcr;
-mod acr;
 mod net;
 mod quay;
 

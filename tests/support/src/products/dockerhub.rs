@@ -295,7 +295,7 @@ impl DockerHub {
             return None;
         }
         if self.habits.says_scopes {
-            return Some(Reply { ..text(401, "unauthorized: access token has insufficient scopes") }
+            return Some(text(401, "unauthorized: access token has insufficient scopes")
                 .header("www-authenticate", r#"Bearer realm="https://auth.docker.io/token",service="registry.docker.io",error="insufficient_scope""#));
         }
         Some(challenge(r#",error="insufficient_scope""#))
