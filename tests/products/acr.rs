@@ -61,9 +61,8 @@ fn a_refresh_token_as_password_and_as_docker_keeps_it() {
     site.lock().expect("a site").refresh_tokens.insert("refresh-token-of-az".to_owned());
     // `az acr login --expose-token`
     let sandbox = sandbox(&net);
-    sandbox
-        .idp_with_stdin(["login", SERVER, "--username", NOBODY, "--password-stdin"], b"refresh-token-of-az\n")
-        .exits(0);
+    let login = ["login", SERVER, "--username", NOBODY, "--password-stdin"];
+    let _ = sandbox.idp_with_stdin(login, b"refresh-token-of-az\n").exits(0);
     let _ = sandbox.idp(["push", "./app", "team.azurecr.io/app:1"]).exits(0);
     assert_eq!(net.count("POST", SERVER, "/oauth2/"), 0, "{:#?}", net.log());
     // `az acr login`

@@ -4,6 +4,8 @@
 mod acr;
 mod dockerhub;
 mod ghcr;
+mod ghcr;
+mod gitlab;
 mod net;
 mod quay;
 

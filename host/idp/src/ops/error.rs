@@ -69,7 +69,7 @@ pub enum Error {
         /// How many.
         errors: usize,
         /// What the last one said.
-        last: Box<Error>,
+        last: Box<Self>,
     },
     /// Source or sink, with its name, or an image that is not followed.
     #[error(transparent)]

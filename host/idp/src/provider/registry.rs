@@ -384,7 +384,7 @@ impl Providers {
         let captures = select::captures(&provider.manifest, &request.registry);
         let mut captures = captures.map(|(_, captures)| captures).unwrap_or_default();
         let settings = match provider.source {
-            Source::BuiltIn(_) => self.from_environment(&provider.manifest),
+            Source::BuiltIn(_) => self.environment_settings(&provider.manifest),
             Source::File(_) => BTreeMap::new(),
         };
         // What the user set may name an origin to reach; what a registry made us derive may not.
@@ -400,7 +400,7 @@ impl Providers {
     }
 
     /// The settings that the environment gives.
-    fn from_environment(&self, manifest: &Manifest) -> BTreeMap<String, String> {
+    fn environment_settings(&self, manifest: &Manifest) -> BTreeMap<String, String> {
         let given = manifest.setting.iter().filter_map(|setting| {
             let value = setting.env.iter().find_map(|name| self.config.environment.named(name))?;
             Some((setting.name.clone(), value))

@@ -199,10 +199,12 @@ fn what_has_no_secret_in_it_narrows_nothing() {
         let exchange = Exchange::new("POST", "https://api.example/").header("x-sum", "x").reply(200, "");
         let sent =
             || Request::post("https://api.example/").header_segments("x-sum", [secret(&value())]).send();
-        match host().exchange(exchange).try_run(sent) {
-            Ok(Err(error)) => error.code == "audience",
-            _ => false,
-        }
+        // A request that is refused leaves its exchange over, which is not what is looked at here.
+        let mut code = String::new();
+        let _ = host().exchange(exchange).try_run(|| {
+            code = sent().map_or_else(|error| error.code, |_| String::new());
+        });
+        code == "audience"
     };
     let public =
         || Secret::digest("sha256", [text("body")]).expect("known").encode(Encoding::Hex).expect("known");

@@ -8,4 +8,5 @@ pub mod acr;
 pub mod base;
 pub mod dockerhub;
 pub mod ghcr;
+pub mod gitlab;
 pub mod quay;
