@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine as _;
 use idp_test_support::net::Net;
-use idp_test_support::products::dockerhub::DockerHub;
+use idp_test_support::products::dockerhub::{Deletion, DockerHub};
 use idp_test_support::sandbox::Sandbox;
 
 /// A Hub in a net, and an empty home.
@@ -44,10 +44,11 @@ fn what_docker_login_keeps_pushes_lists_and_pulls() {
     assert_eq!(net.count("GET", "auth.docker.io", "/token"), 1, "{:#?}", net.log());
 
     let tags = sandbox.idp(["list", "docker.io/me/app"]).exits(0);
-    assert!(tags.stdout.contains("sha256:") && tags.stdout.contains("2026-11-20T10:00:00Z"), "{tags}");
+    assert!(tags.stdout.contains("sha256:") && tags.stdout.contains("2026-11-20T10:00Z"), "{tags}");
     change(&site, |hub| hub.image("me/web", "1", "web"));
     let own = sandbox.idp(["list", "docker.io"]).exits(0);
-    let names: Vec<&str> = own.stdout.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    let names: Vec<&str> =
+        own.stdout.lines().skip(1).filter_map(|line| line.split_whitespace().next()).collect();
     assert_eq!(names, ["me/app", "me/web"]);
     let _ = sandbox.idp(["pull", "docker.io/me/app:1", "./again"]).exits(0);
     assert_eq!(std::fs::read(sandbox.path("work/again/a")).expect("read"), b"a");
@@ -120,8 +121,8 @@ fn who_may_not_push_is_told_why() {
         let refused = sandbox.idp(["push", "./app", &format!("docker.io/{repository}:1")]).exits(3);
         assert!(refused.stderr.contains(told), "{told} is not said: {refused}");
         assert!(refused.stdout.is_empty() && !refused.stderr.contains(secret), "{refused}");
-        // A fresh token that is refused is final.
-        assert!(net.count("GET", "auth.docker.io", "/token") <= 2, "{:#?}", net.log());
+        // A fresh token that is refused is final: one for the first request, one for each of the two blobs.
+        assert!(net.count("GET", "auth.docker.io", "/token") <= 3, "{:#?}", net.log());
     }
     let (_net, site, sandbox) = hub_as("reader", "dckr_pat_read");
     change(&site, |hub| hub.habits.says_scopes = true);
@@ -228,4 +229,98 @@ fn a_password_without_its_second_factor_lists_tags_by_the_registry() {
     let own = sandbox.idp(["list", "docker.io"]).exits(3);
     assert!(own.stderr.contains("two-factor"), "{own}");
     assert!(net.strangers().is_empty(), "{:?}", net.strangers());
+}
+
+#[test]
+fn namespaces_are_listed_by_pages_and_the_public_is_searched() {
+    let (net, site, sandbox) = hub();
+    change(&site, |hub| {
+        for number in 0..150 {
+            hub.image(&format!("acme/app{number:03}"), "1", "x");
+        }
+        hub.repositories.insert("acme/secret".to_owned(), true);
+    });
+    let all = sandbox.idp(["list", "docker.io", "--namespace", "acme"]).exits(0);
+    assert_eq!(all.stdout.lines().filter(|line| line.starts_with("acme/app")).count(), 150, "{all}");
+    assert_eq!(net.count("GET", "hub.docker.com", "/v2/namespaces/acme/repositories"), 2, "{:#?}", net.log());
+    let one = sandbox.idp(["list", "docker.io", "--namespace", "acme", "--query", "app149"]).exits(0);
+    assert!(one.stdout.contains("\nacme/app149") && !one.stdout.contains("acme/app148"), "{one}");
+    let unknown = sandbox.idp(["list", "docker.io", "--namespace", "nobody"]).exits(2);
+    assert!(unknown.stderr.contains("neither a user nor an organisation `nobody`"), "{unknown}");
+    net.forget();
+    let found = sandbox.idp(["search", "nginx", "-r", "docker.io"]).exits(0);
+    assert!(found.stdout.starts_with("docker.io/library/nginx"), "{found}");
+    assert_eq!(net.count("GET", "index.docker.io", "/v1/search"), 1, "{:#?}", net.log());
+    assert!(net.strangers().is_empty(), "{:?}", net.strangers());
+}
+
+#[test]
+fn tags_go_by_the_api_and_digests_by_the_registry() {
+    let (net, site, sandbox) = hub_as("me", "dckr_pat_write");
+    let digest = change(&site, |hub| {
+        hub.image("me/app", "2", "same");
+        hub.image("me/app", "1", "same")
+    });
+    let tags = |site: &Mutex<DockerHub>| {
+        change(site, |hub| hub.registry.tags.keys().filter(|(name, _)| name == "me/app").count())
+    };
+    let would = sandbox.idp(["delete", "docker.io/me/app:1", "--dry-run"]).exits(0);
+    assert_eq!((would.stdout.trim(), tags(&site)), ("docker.io/me/app:1", 2), "{would}");
+    // A digest that tags have does not go by accident, and neither do they.
+    let pinned = format!("docker.io/me/app@{digest}");
+    let refused = sandbox.idp(["delete", &pinned]).exits(1);
+    assert!(refused.stderr.contains("--allow-siblings"), "{refused}");
+    let _ = sandbox.idp(["delete", "docker.io/me/app:1"]).exits(0);
+    assert_eq!(tags(&site), 1, "{:#?}", net.log());
+    assert_eq!(net.count("DELETE", "registry-1.docker.io", ""), 0, "{:#?}", net.log());
+    let missing = sandbox.idp(["delete", "docker.io/me/app:1"]).exits(2);
+    assert!(missing.stderr.contains("docker.io/me/app:1"), "{missing}");
+    let gone = sandbox.idp(["delete", &pinned, "--allow-siblings"]).exits(0);
+    assert_eq!((gone.stdout.lines().count(), tags(&site)), (2, 0), "{gone}");
+    // Challenged, then with a token for the deletion.
+    assert_eq!(
+        net.count("DELETE", "registry-1.docker.io", "/v2/me/app/manifests/sha256:"),
+        2,
+        "{:#?}",
+        net.log()
+    );
+    assert!(change(&site, |hub| hub.registry.manifests.keys().all(|(name, _)| name != "me/app")));
+
+    change(&site, |hub| hub.image("me/app", "3", "else"));
+    let _ = sandbox.idp(["delete", "docker.io/me/app", "--repository", "--yes"]).exits(0);
+    assert!(change(&site, |hub| !hub.repositories.contains_key("me/app")));
+}
+
+#[test]
+fn each_refusal_of_a_deletion_is_understood() {
+    for (deletion, code, told) in [
+        (Deletion::Unreferenced, 1, "a tag or an index still needs it"),
+        (Deletion::Off, 1, "(405)"),
+        (Deletion::Tagged, 0, ""),
+    ] {
+        let (_net, site, sandbox) = hub_as("me", "dckr_pat_write");
+        let digest = change(&site, |hub| {
+            hub.habits.deletion = deletion;
+            let digest = hub.image("me/app", "1", "child");
+            // An index that the API does not tell of: it has no tag.
+            let index = format!(r#"{{"schemaVersion":2,"manifests":[{{"digest":"{digest}"}}]}}"#);
+            hub.registry.add_manifest(
+                "me/app",
+                "",
+                "application/vnd.oci.image.index.v1+json",
+                index.into_bytes(),
+            );
+            hub.registry.tags.remove(&("me/app".to_owned(), "1".to_owned()));
+            digest
+        });
+        let done = sandbox.idp(["delete", &format!("docker.io/me/app@{digest}")]).exits(code);
+        assert!(done.stderr.contains(told), "{told} is not said: {done}");
+    }
+    let (_net, site, sandbox) = hub_as("reader", "dckr_pat_read");
+    change(&site, |hub| hub.image("reader/app", "1", "x"));
+    let refused = sandbox.idp(["delete", "docker.io/reader/app:1"]).exits(3);
+    assert!(refused.stderr.contains("Read, Write & Delete"), "{refused}");
+    let (_net, _site, nobody) = hub();
+    let refused = nobody.idp(["delete", "docker.io/library/nginx:1.27"]).exits(3);
+    assert!(refused.stderr.contains("idp login docker.io"), "{refused}");
 }

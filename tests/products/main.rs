@@ -4,7 +4,6 @@
 mod acr;
 mod dockerhub;
 mod ghcr;
-mod ghcr;
 mod gitlab;
 mod net;
 mod quay;
