@@ -7,6 +7,7 @@ mod ghcr;
 mod gar;
 mod ecr;
 mod ecr_keys;
+mod dockerhub;
 mod ghcr;
 mod gitlab;
 mod harbor;
