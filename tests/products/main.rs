@@ -3,11 +3,11 @@
 
 mod acr;
 mod cloud;
-mod ghcr;
-mod gar;
+mod dockerhub;
 mod ecr;
 mod ecr_keys;
-mod dockerhub;
+mod gar;
+mod ghcr;
 mod ghcr;
 mod gitlab;
 mod harbor;
