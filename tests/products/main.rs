@@ -8,7 +8,6 @@ mod ecr;
 mod ecr_keys;
 mod gar;
 mod ghcr;
-mod ghcr;
 mod gitlab;
 mod harbor;
 mod net;
