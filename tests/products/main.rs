@@ -3,11 +3,10 @@
 
 mod acr;
 mod cloud;
-mod ghcr;
-mod gar;
+mod dockerhub;
 mod ecr;
 mod ecr_keys;
-mod dockerhub;
+mod gar;
 mod ghcr;
 mod gitlab;
 mod harbor;
