@@ -3,6 +3,8 @@
 
 mod acr;
 mod gar;
+mod cloud;
+mod ghcr;
 mod ghcr;
 mod gitlab;
 mod net;

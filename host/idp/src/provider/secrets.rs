@@ -21,6 +21,18 @@ pub(crate) const SECRET_MAX: usize = 1024 * 1024;
 pub(crate) struct Audience(Vec<Arc<[OriginPattern]>>);
 
 impl Audience {
+    fn patterns(&self) -> Vec<Vec<String>> {
+        self.0.iter().map(|list| list.iter().map(ToString::to_string).collect()).collect()
+    }
+
+    fn parse(lists: &[Vec<String>]) -> Option<Self> {
+        let list = |patterns: &Vec<String>| {
+            let patterns: Result<Vec<OriginPattern>, _> = patterns.iter().map(|text| text.parse()).collect();
+            Some(Arc::from(patterns.ok()?))
+        };
+        lists.iter().map(list).collect::<Option<Vec<_>>>().map(Self)
+    }
+
     /// These origins and no others.
     pub(crate) fn only(origins: Vec<OriginPattern>) -> Self {
         Self(vec![origins.into()])
@@ -71,6 +83,21 @@ pub struct Held(Arc<Inner>);
 impl fmt::Debug for Held {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Held(…)")
+    }
+}
+
+/// A secret as it is written down, sealed: with its limits.
+#[derive(serde::Serialize, serde::Deserialize)]
+pub(crate) struct Written {
+    value: String,
+    audience: Vec<Vec<String>>,
+    document: bool,
+    whole: bool,
+}
+
+impl Drop for Written {
+    fn drop(&mut self) {
+        zeroize::Zeroize::zeroize(&mut self.value);
     }
 }
 
@@ -153,6 +180,24 @@ impl Held {
     fn document(value: &[u8], audience: Audience, long_lived: bool) -> Self {
         let bytes = Zeroizing::new(value.to_vec());
         Self(Arc::new(Inner { bytes, audience, long_lived, document: true, whole: true }))
+    }
+
+    /// For writing down. Not what outlives the command anyway: the user keeps it elsewhere, and no second copy is made.
+    pub(crate) fn write(&self) -> Option<Written> {
+        if self.0.long_lived {
+            return None;
+        }
+        let Inner { bytes, audience, document, whole, .. } = &*self.0;
+        let value = STANDARD.encode(bytes.as_slice());
+        Some(Written { value, audience: audience.patterns(), document: *document, whole: *whole })
+    }
+
+    /// What was written down.
+    pub(crate) fn read(written: &Written) -> Option<Self> {
+        let bytes = Zeroizing::new(STANDARD.decode(&written.value).ok()?);
+        let audience = Audience::parse(&written.audience)?;
+        let (document, whole) = (written.document, written.whole);
+        Some(Self(Arc::new(Inner { bytes, audience, long_lived: false, document, whole })))
     }
 
     /// The bytes. For rendering and for the echo guard only.

@@ -7,6 +7,7 @@
 pub mod acr;
 pub mod base;
 pub mod gar;
+pub mod cloud;
 pub mod ghcr;
 pub mod gitlab;
 pub mod quay;
