@@ -229,15 +229,7 @@ fn what_the_registry_says_about_uploads_names_and_the_api() {
 #[test]
 fn an_enterprise_server_is_told_by_its_answer() {
     let net = Net::start();
-<<<<<<< HEAD
-    let enterprise = Ghcr {
-        registry: "containers.github.example",
-        api: "https://github.example/api/v3",
-        ..Ghcr::default()
-    };
-=======
     let enterprise = Ghcr::at("containers.github.example", "https://github.example/api/v3");
->>>>>>> main
     let site = net.site(&["containers.github.example", "github.example"], enterprise);
     with(&site, |site| {
         site.image("alice/tool", "1", "x");
