@@ -5,7 +5,6 @@ mod acr;
 mod gar;
 mod cloud;
 mod ghcr;
-mod ghcr;
 mod gitlab;
 mod net;
 mod quay;
