@@ -7,7 +7,6 @@ mod dockerhub;
 mod ecr;
 mod ecr_keys;
 mod gar;
-mod cloud;
 mod ghcr;
 mod gitlab;
 mod harbor;

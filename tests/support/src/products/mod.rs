@@ -12,7 +12,6 @@ pub mod ecr;
 pub mod ecr_public;
 pub mod forward;
 pub mod gar;
-pub mod cloud;
 pub mod ghcr;
 pub mod gitlab;
 pub mod harbor;
