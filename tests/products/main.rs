@@ -4,6 +4,9 @@
 mod acr;
 mod ecr;
 mod ecr_keys;
+mod cloud;
+mod ghcr;
+mod gar;
 mod ghcr;
 mod gitlab;
 mod net;

@@ -1,5 +1,5 @@
-//! What a provider may reach: what its manifest asks for, as far as the user (or being built in) allows it. One question, [`Grants::check`].
-//! Holds no state of a call and sends nothing.
+//! What a provider may reach, and whose credentials it may use: what its manifest asks for, as far as the user (or being built in) allows
+//! it. Two questions, [`Grants::check`] and [`Grants::allows`]. Holds no state of a call and sends nothing.
 
 use std::collections::BTreeSet;
 use std::str::FromStr;
@@ -9,17 +9,27 @@ use url::Url;
 
 use super::manifest::{EgressRule, Manifest};
 use super::pattern::{Captures, Origin, OriginPattern, PatternError, Symbols, path_matches};
+use crate::config::sources::Source;
 
-/// Something that the user allows a provider: `egress=ORIGIN [METHOD,METHOD] [/PREFIX …]`.
+/// Something that the user allows a provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UserGrant(EgressRule);
+pub struct UserGrant(Allow);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Allow {
+    /// `egress=ORIGIN [METHOD,METHOD] [/PREFIX …]`
+    Egress(EgressRule),
+    /// `source=cloud:aws`
+    Source(Source),
+}
 
 /// Why a text is no grant.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GrantError {
     /// Not of this form.
     #[error(
-        "`{0}` is not a grant: write egress=ORIGIN [METHOD,METHOD] [/PATH], for example `egress=https://auth.example:8443 GET,POST /token`"
+        "`{0}` is not a grant: write egress=ORIGIN [METHOD,METHOD] [/PATH], for example `egress=https://auth.example:8443 GET,POST /token`, \
+         or source=SOURCE, for example `source=cloud:aws`"
     )]
     Form(String),
     /// The origin.
@@ -32,6 +42,11 @@ impl FromStr for UserGrant {
 
     fn from_str(text: &str) -> Result<Self, GrantError> {
         let refuse = || GrantError::Form(text.chars().take(300).collect());
+        if let Some(source) = text.trim().strip_prefix("source=") {
+            let source: Source = source.parse().map_err(|_| refuse())?;
+            // The others are there for every provider.
+            return if source.is_ambient() { Ok(Self(Allow::Source(source))) } else { Err(refuse()) };
+        }
         let mut words = text.trim().strip_prefix("egress=").ok_or_else(refuse)?.split_whitespace().peekable();
         let origin: OriginPattern = words.next().ok_or_else(refuse)?.parse()?;
         let is_path = |word: &&str| word.starts_with('/') || *word == "*";
@@ -50,14 +65,22 @@ impl FromStr for UserGrant {
             return Err(refuse());
         }
         let paths = if paths.is_empty() { vec!["/".to_owned()] } else { paths };
-        Ok(Self(EgressRule { origin, methods, paths }))
+        Ok(Self(Allow::Egress(EgressRule { origin, methods, paths })))
     }
 }
 
 impl std::fmt::Display for UserGrant {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&line(&self.0))
+        match &self.0 {
+            Allow::Egress(rule) => f.write_str(&line(rule)),
+            Allow::Source(source) => f.write_str(&source_line(source)),
+        }
     }
+}
+
+/// `source=cloud:aws`
+pub(crate) fn source_line(source: &Source) -> String {
+    format!("source={source}")
 }
 
 /// `egress=https://auth.example GET,POST /token`
@@ -117,6 +140,9 @@ pub struct Grants {
     /// Those of `asked` that came from a setting.
     written: Vec<OriginPattern>,
     allowed: Option<Vec<EgressRule>>,
+    /// Asked for, and not there for everybody.
+    sources: Vec<Source>,
+    granted: Vec<Source>,
 }
 
 fn matches(rule: &EgressRule, method: &str, origin: &Origin, path: &str, symbols: &Symbols) -> bool {
@@ -145,6 +171,8 @@ impl Grants {
                 Err(error) => tracing::debug!(target: "idp::provider", provider = manifest.name, %error),
             }
         }
+        let sources = manifest.ambient_sources().into_iter().cloned().collect();
+        let mut granted = Vec::new();
         let allowed = match allowance {
             Allowance::BuiltIn => None,
             Allowance::User(grants) => {
@@ -154,11 +182,16 @@ impl Grants {
                     paths: vec!["/".to_owned()],
                 };
                 let mut rules = vec![implied(OriginPattern::Registry), implied(OriginPattern::Realm)];
-                rules.extend(grants.iter().map(|grant| grant.0.clone()));
+                for grant in grants {
+                    match &grant.0 {
+                        Allow::Egress(rule) => rules.push(rule.clone()),
+                        Allow::Source(source) => granted.push(source.clone()),
+                    }
+                }
                 Some(rules)
             }
         };
-        Self { asked, written, allowed }
+        Self { asked, written, allowed, sources, granted }
     }
 
     /// Whether a request may go out, as far as names decide it.
@@ -198,6 +231,15 @@ impl Grants {
         })
     }
 
+    /// Whether credentials may be taken from a source; else the line to add.
+    pub fn allows(&self, source: &Source) -> Result<(), String> {
+        if self.is_built_in() || !source.is_ambient() || self.granted.contains(source) {
+            Ok(())
+        } else {
+            Err(source_line(source))
+        }
+    }
+
     /// Whether everything asked for is allowed because the provider is part of idp.
     pub(crate) fn is_built_in(&self) -> bool {
         self.allowed.is_none()
@@ -205,12 +247,15 @@ impl Grants {
 
     /// What is asked for, one line each, and whether it is allowed.
     pub fn lines(&self) -> Vec<(String, bool)> {
-        self.asked.iter().map(|rule| (line(rule), self.covers(rule))).collect()
+        let egress = self.asked.iter().map(|rule| (line(rule), self.covers(rule)));
+        let sources = self.sources.iter().map(|source| (source_line(source), self.allows(source).is_ok()));
+        egress.chain(sources).collect()
     }
 
     /// The lines that would have to be added so that everything asked for is allowed.
     pub fn missing(&self) -> BTreeSet<String> {
-        self.asked.iter().filter(|rule| !self.covers(rule)).map(line).collect()
+        let egress = self.asked.iter().filter(|rule| !self.covers(rule)).map(line);
+        egress.chain(self.sources.iter().filter_map(|source| self.allows(source).err())).collect()
     }
 
     fn covers(&self, asked: &EgressRule) -> bool {
@@ -253,7 +298,8 @@ mod tests {
              [[egress]]\norigin = \"realm-host\"\npaths = [\"/api/v4/\"]\n\
              [[egress]]\norigin = \"setting:api\"\n[[setting]]\nname = \"api\"\n\
              [[egress]]\norigin = \"setting:other\"\n[[setting]]\nname = \"other\"\n\
-             [[egress]]\norigin = \"https://api.{region}.example.com\"\nmethods = [\"POST\"]\npaths = [\"/token\"]\n",
+             [[egress]]\norigin = \"https://api.{region}.example.com\"\nmethods = [\"POST\"]\npaths = [\"/token\"]\n\
+             [[credential]]\nslot = \"registry\"\nsources = [\"docker\", \"cloud:aws\", \"cloud:later\", \"prompt\"]\n",
         )
         .expect("a manifest");
         let allowance = match user {
@@ -333,6 +379,17 @@ mod tests {
     }
 
     #[test]
+    fn credentials_of_a_cloud_are_not_everybodys() {
+        let source = "cloud:aws".parse().expect("a source");
+        assert_eq!(grants(None).allows(&source), Ok(()));
+        let line = grants(Some(&[])).allows(&source).expect_err("not granted");
+        assert_eq!(line, "source=cloud:aws");
+        assert_eq!(grants(Some(&[&line])).allows(&source), Ok(()));
+        let other = "env:AWS_SECRET_ACCESS_KEY".parse().expect("a source");
+        assert!(grants(Some(&[&line])).allows(&other).is_err());
+    }
+
+    #[test]
     fn what_is_missing() {
         assert!(grants(None).missing().is_empty());
         let missing: Vec<String> = grants(Some(&[])).missing().into_iter().collect();
@@ -342,7 +399,8 @@ mod tests {
                 "egress=https://api.eu.example.com POST /token",
                 "egress=https://git.example:8443 GET",
                 "egress=realm-host GET /api/v4/",
-                "egress=registry GET,DELETE /v2/ /api/"
+                "egress=registry GET,DELETE /v2/ /api/",
+                "source=cloud:aws"
             ]
         );
         let lines: Vec<&str> = missing.iter().map(String::as_str).collect();
@@ -351,7 +409,13 @@ mod tests {
 
     #[test]
     fn grants_print_and_parse_again() {
-        for text in ["egress=https://a.example", "egress=registry GET,PUT /v2/ /x", "egress=realm /token"] {
+        for text in [
+            "egress=https://a.example",
+            "egress=registry GET,PUT /v2/ /x",
+            "egress=realm /token",
+            "source=cloud:aws",
+            "source=env:A_USER+A_PASSWORD@A_HOST",
+        ] {
             let grant: UserGrant = text.parse().expect(text);
             assert_eq!(grant.to_string().parse::<UserGrant>().expect(text), grant);
         }
@@ -362,6 +426,9 @@ mod tests {
             "https://a.example",
             "egress=https://a.example get",
             "egress=realm GET x",
+            "source=",
+            "source=docker",
+            "source=cloud:nowhere",
         ] {
             assert!(bad.parse::<UserGrant>().is_err(), "{bad}");
         }

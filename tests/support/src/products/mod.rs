@@ -9,6 +9,8 @@ pub mod base;
 pub mod ecr;
 pub mod ecr_public;
 pub mod forward;
+pub mod cloud;
+pub mod gar;
 pub mod ghcr;
 pub mod gitlab;
 pub mod quay;
