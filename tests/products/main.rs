@@ -2,10 +2,9 @@
 //! (`idp_test_support::net`): chosen by name, let in their own way, explained in their own words. One file a product.
 
 mod acr;
+mod cloud;
 mod ecr;
 mod ecr_keys;
-mod cloud;
-mod ghcr;
 mod gar;
 mod ghcr;
 mod gitlab;
