@@ -34,7 +34,7 @@ impl Private {
     async fn start(session_token: Option<&str>) -> Option<Self> {
         let moto = peers::require(Moto::start(ID, SECRET, session_token).await, "moto")?;
         let (user, password) = moto::LOGIN;
-        let options = Options { auth: Some((user.to_owned(), password.to_owned())), delete: false };
+        let options = Options { auth: Some((user.to_owned(), password.to_owned())), ..Options::default() };
         let registry = peers::require(Distribution::v3(options).await, "distribution")?;
         let net = Net::start();
         let bridge = Bridge { registry: Forward::to(registry.address()), moto: Forward::to(moto.address()) };

@@ -18,6 +18,7 @@
 mod access;
 mod crane;
 mod distribution;
+mod docker_auth;
 mod dockerd;
 mod gitea;
 mod http;
@@ -32,7 +33,8 @@ use std::path::{Path, PathBuf};
 
 pub use access::Access;
 pub use crane::CraneRegistry;
-pub use distribution::{Distribution, Options};
+pub use distribution::{Distribution, Options, Tokens};
+pub use docker_auth::DockerAuth;
 pub use dockerd::Dockerd;
 pub use gitea::Gitea;
 pub use moto::Moto;
