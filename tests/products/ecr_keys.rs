@@ -202,6 +202,12 @@ fn ecr_public_in_dockers_way_and_as_nobody() {
     let sandbox = home(&net);
     with(&site, |site| site.docker_only = true);
     let _ = sandbox.idp(["push", "./app", "public.ecr.aws/acme/app:1"]).exits(0);
+    // Once is enough to know: the next command has nothing refused.
+    net.forget();
+    let _ = sandbox.idp(["push", "./app", "public.ecr.aws/acme/app:1"]).exits(0);
+    let refused =
+        net.requests().into_iter().filter(|seen| seen.status == 401 && seen.request.bearer().is_some());
+    assert_eq!(refused.count(), 0, "{:#?}", net.log());
     // Keys that are around and may not ask for a token are no hindrance to pulling.
     with(&site, |site| site.denied = true);
     let mut other = home(&net);

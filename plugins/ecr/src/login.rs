@@ -28,11 +28,21 @@ const UNKNOWN_S: u32 = 300;
 /// AWS's own lifetime; nothing is kept for longer, whatever an answer says.
 const LIFETIME_S: u32 = 43_200;
 
+/// The registry says that the token has ended, before its time: the next command must not find it.
+pub(crate) fn forget() {
+    for key in [TOKEN, LAST, FRESH] {
+        if let Some(token) = invocation::remembered(key) {
+            invocation::remember(key, &token, 0);
+        }
+    }
+}
+
 /// A grant.
 pub(crate) fn authorize(scopes: &[Scope]) -> Result<Grant> {
     let place = Place::here()?;
     // It was bought with these very keys. Finding them again may take requests, or a helper program.
     if invocation::attempt() <= 1
+        && invocation::remembered(EXCHANGE).is_none()
         && let Some(token) = invocation::remembered(TOKEN)
     {
         return Ok(granted(&place, token, None));

@@ -168,7 +168,8 @@ impl Grants {
                     }
                     asked.push(EgressRule { origin, ..rule.clone() });
                 }
-                Err(error) => tracing::debug!(target: "idp::provider", provider = manifest.name, %error),
+                // A manifest may have a template for every form of name; all but one are not for this one.
+                Err(error) => tracing::trace!(target: "idp::provider", provider = manifest.name, %error),
             }
         }
         let sources = manifest.ambient_sources().into_iter().cloned().collect();
