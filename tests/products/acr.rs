@@ -170,9 +170,9 @@ fn the_catalogue_is_followed_to_the_letter() {
     let names = tags.stdout.lines().filter_map(|line| line.split_whitespace().next());
     // Below the heads of the columns.
     assert_eq!(names.skip(1).collect::<Vec<_>>(), ["3", "2", "1"]);
-    // Where permissions are by repository.
+    // Where permissions are by repository; somebody who has no token of before.
     site.lock().expect("a site").by_repository = true;
-    let refused = sandbox.idp(["list", SERVER]).exits(3);
+    let refused = logged_in(&net).idp(["list", SERVER]).exits(3);
     says(&refused, &["Catalog Lister"]);
 }
 

@@ -3,7 +3,6 @@
 
 mod acr;
 mod cloud;
-mod ghcr;
 mod gar;
 mod ghcr;
 mod gitlab;
