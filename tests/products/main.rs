@@ -3,9 +3,13 @@
 
 mod acr;
 mod cloud;
+mod dockerhub;
+mod ecr;
+mod ecr_keys;
 mod gar;
 mod ghcr;
 mod gitlab;
+mod harbor;
 mod net;
 mod quay;
 

@@ -18,6 +18,8 @@ const LAST: &str = "last";
 /// There while a token is so young that another one would be no better.
 const FRESH: &str = "fresh";
 const FRESH_S: u32 = 60;
+/// There once ECR Public wanted its token in Docker's way.
+const EXCHANGE: &str = "exchange";
 
 /// A token that is about to end is not handed out: a large layer may be under way for that long.
 const MARGIN_S: u32 = 900;
@@ -83,7 +85,7 @@ fn with_password(place: &Place, credential: &Credential) -> Result<Grant> {
 fn with_keys(place: &Place, scopes: &[Scope]) -> Result<Grant> {
     let again = invocation::attempt() > 1;
     let fresh = invocation::remembered(FRESH).is_some();
-    if again && place.is_public() {
+    if place.is_public() && (again || invocation::remembered(EXCHANGE).is_some()) {
         return exchanged(scopes);
     }
     if again && fresh {
@@ -147,16 +149,13 @@ fn refused(place: &Place) -> Error {
 fn exchanged(scopes: &[Scope]) -> Result<Grant> {
     let challenges = invocation::challenges();
     let challenge = challenges.iter().find(|challenge| challenge.is("bearer"));
+    // Ahead of a challenge it is where it always is.
     let realm = challenge.and_then(|challenge| challenge.realm_url(&invocation::origin()));
-    let (Some(challenge), Some(realm)) = (challenge, realm) else {
-        return Err(Error::denied(format!("{} refused the token of its own API", invocation::registry()))
-            .code("token-refused"));
-    };
+    let realm = realm.unwrap_or_else(|| Client::url("/token/"));
     let (token, _) = token(&Api::open("get a token")?, false)?;
-    let mut request = Request::get(realm);
-    if let Some(service) = challenge.param("service") {
-        request = request.query("service", service);
-    }
+    let registry = invocation::registry();
+    let service = challenge.and_then(|challenge| challenge.param("service")).unwrap_or(&registry);
+    let mut request = Request::get(realm).query("service", service);
     for scope in scopes {
         request = request.query("scope", &scope.wire());
     }
@@ -165,8 +164,9 @@ fn exchanged(scopes: &[Scope]) -> Result<Grant> {
         .capture("token", idp_provider_sdk::http::json("/token"))
         .send()?;
     match answer.captured("token") {
-        Some(token) if answer.is_success() => {
-            Ok(Grant::bearer(token).scopes(scopes).expires_in_s(UNKNOWN_S).extra("source", "token endpoint"))
+        Some(bearer) if answer.is_success() => {
+            invocation::remember(EXCHANGE, &token, LIFETIME_S);
+            Ok(Grant::bearer(bearer).scopes(scopes).expires_in_s(UNKNOWN_S).extra("source", "token endpoint"))
         }
         _ => Err(refusal::error(&answer, "get a token")),
     }

@@ -125,6 +125,8 @@ impl std::fmt::Display for Denied {
 pub enum Allowed {
     /// A named origin or the registry.
     Granted,
+    /// The origin of a URL that the user wrote as a setting: where it lies is the user's own choice.
+    Written,
     /// Only by being the realm of a challenge, on another origin than the registry's: its answer is sealed.
     Challenge,
     /// Only by being on the host of such a realm: sealed too, but no token endpoint.
@@ -135,6 +137,8 @@ pub enum Allowed {
 #[derive(Debug, Clone)]
 pub struct Grants {
     asked: Vec<EgressRule>,
+    /// Those of `asked` that came from a setting.
+    written: Vec<OriginPattern>,
     allowed: Option<Vec<EgressRule>>,
     /// Asked for, and not there for everybody.
     sources: Vec<Source>,
@@ -155,10 +159,15 @@ impl Grants {
     /// Joins what is asked with what is allowed. `captures` are the parts of the registry's name; a template over a part that it
     /// does not give asks for nothing.
     pub fn new(manifest: &Manifest, allowance: &Allowance, captures: &Captures) -> Self {
-        let mut asked = Vec::new();
+        let (mut asked, mut written) = (Vec::new(), Vec::new());
         for rule in &manifest.egress {
             match rule.origin.fill(captures) {
-                Ok(origin) => asked.push(EgressRule { origin, ..rule.clone() }),
+                Ok(origin) => {
+                    if matches!(rule.origin, OriginPattern::Setting(_)) {
+                        written.push(origin.clone());
+                    }
+                    asked.push(EgressRule { origin, ..rule.clone() });
+                }
                 Err(error) => tracing::debug!(target: "idp::provider", provider = manifest.name, %error),
             }
         }
@@ -182,7 +191,7 @@ impl Grants {
                 Some(rules)
             }
         };
-        Self { asked, allowed, sources, granted }
+        Self { asked, written, allowed, sources, granted }
     }
 
     /// Whether a request may go out, as far as names decide it.
@@ -211,7 +220,9 @@ impl Grants {
             return Ok(Allowed::Granted);
         }
         let by = |wanted: fn(&OriginPattern) -> bool| asked.iter().any(|rule| wanted(&rule.origin));
-        Ok(if by(|origin| !matches!(origin, OriginPattern::Realm | OriginPattern::RealmHost)) {
+        Ok(if asked.iter().any(|rule| self.written.contains(&rule.origin)) {
+            Allowed::Written
+        } else if by(|origin| !matches!(origin, OriginPattern::Realm | OriginPattern::RealmHost)) {
             Allowed::Granted
         } else if by(|origin| *origin == OriginPattern::Realm) {
             Allowed::Challenge
@@ -335,7 +346,7 @@ mod tests {
             (None, "GET", "https://auth.example/api/v4/projects", Some(Allowed::RealmHost)),
             (None, "POST", "https://auth.example/api/v4/projects", None),
             (None, "GET", "https://elsewhere.example/api/v4/projects", None),
-            (None, "GET", "https://git.example:8443/sub/api", Some(Allowed::Granted)),
+            (None, "GET", "https://git.example:8443/sub/api", Some(Allowed::Written)),
             (None, "GET", "https://git.example/sub/api", None),
             (None, "HEAD", "https://r.example/v2/x", Some(Allowed::Granted)),
             (None, "POST", "https://r.example/oauth", Some(Allowed::Granted)),
