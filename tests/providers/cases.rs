@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use idp::provider::{ByName, CallContext, Clock, CredentialSet, Providers, ProvidersConfig, SelectRequest};
+use idp::provider::{ByName, CallContext, CredentialSet, Now, Providers, ProvidersConfig, SelectRequest};
 use idp_oci::client::challenge;
 use idp_oci::client::dialect::{Answer, Challenge};
 use idp_oci::secret::Secret;
@@ -90,7 +90,7 @@ impl Player {
         let mut context = CallContext::new(request.registry, scheme, operation);
         context.settings = setup.settings.clone();
         context.dry_run = setup.dry_run;
-        context.clock = Clock::Fixed(setup.now_ms()?);
+        context.now = Now::At(setup.now_ms()?);
         for (slot, set) in &setup.credential {
             let mut public: Vec<_> =
                 set.public.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
@@ -103,7 +103,8 @@ impl Player {
             let set = CredentialSet { kind: set.kind.clone(), public, secrets, audience: Vec::new() };
             context.credentials.insert(slot.clone(), set);
         }
-        let dialect = self.providers.load(&selection, context).await.map_err(|error| error.to_string())?;
+        let dialect =
+            self.providers.load(&selection, context).await.map_err(|error| error.to_string())?.forgetful();
         for (key, value) in &setup.remembered {
             dialect.remembers(key, &Secret::new(value.clone()));
         }

@@ -151,6 +151,7 @@ fn is_list(path: &str) -> bool {
 }
 
 fn expired(place: &Place) -> Explanation {
+    crate::login::forget();
     let registry = invocation::registry();
     let stored = invocation::credential("registry").is_none_or(|credential| credential.kind != "aws-keys");
     let login = format!(

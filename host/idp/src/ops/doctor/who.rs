@@ -37,7 +37,7 @@ pub(super) fn product(found: &mut Diagnosis, selection: &Selection) {
 /// Where the credential comes from.
 pub(super) fn credential(found: &mut Diagnosis, session: &Session) {
     let check = match session.credential_source() {
-        Some(source) => Check::ok("credential", format!("from {source}")).value(source),
+        Some(source) => Check::ok("credential", format!("from {source}")).value(source.as_str()),
         None => Check::ok("credential", "none: anonymous"),
     };
     found.add(check.origin(Origin::Configuration));
@@ -46,10 +46,12 @@ pub(super) fn credential(found: &mut Diagnosis, session: &Session) {
 /// Whom the registry takes us for; whether it let us in.
 pub(super) async fn account(found: &mut Diagnosis, session: &Session) -> bool {
     const NAME: &str = "account";
+    let answer = session.whoami().await;
+    // Some credentials are looked for when they are asked for, and not before.
     credential(found, session);
     let anonymous = session.credential_source().is_none();
     let login = format!("idp login {}", found.registry);
-    match session.whoami().await {
+    match answer {
         Ok(facts) => {
             let account = facts.get("account").cloned();
             let mut said = match (&account, anonymous) {
@@ -96,8 +98,8 @@ pub(super) async fn account(found: &mut Diagnosis, session: &Session) -> bool {
     }
 }
 
-fn source(session: &Session) -> &str {
-    session.credential_source().unwrap_or("nowhere")
+fn source(session: &Session) -> String {
+    session.credential_source().unwrap_or_else(|| "nowhere".to_owned())
 }
 
 /// What is left of what the registry lets us ask.
