@@ -3,6 +3,7 @@
 use idp_test_support::net::Net;
 use idp_test_support::products::acr::Acr;
 use idp_test_support::products::base;
+use idp_test_support::products::cloud::Entra;
 use idp_test_support::sandbox::{Output, Sandbox};
 
 const SERVER: &str = "team.azurecr.io";
@@ -172,7 +173,8 @@ fn the_catalogue_is_followed_to_the_letter() {
     assert_eq!(names.skip(1).collect::<Vec<_>>(), ["3", "2", "1"]);
     // Where permissions are by repository.
     site.lock().expect("a site").by_repository = true;
-    let refused = sandbox.idp(["list", SERVER]).exits(3);
+    // Another home: a token of the first list may be remembered.
+    let refused = logged_in(&net).idp(["list", SERVER]).exits(3);
     says(&refused, &["Catalog Lister"]);
 }
 
@@ -275,4 +277,58 @@ fn what_is_locked_is_not_deleted() {
         let refused = sandbox.idp(arguments).exits(1);
         says(&refused, &["locked", "az acr repository update --name team --image app:1"]);
     }
+}
+
+/// With an application of Entra ID in the environment.
+fn application(net: &Net) -> Sandbox {
+    let entra = Entra { secret: "secret-of-app-1".to_owned(), token: "token-of-entra-1".to_owned() };
+    net.site(&["login.microsoftonline.com"], entra);
+    sandbox(net)
+        .with_env("AZURE_TENANT_ID", "tenant-1")
+        .with_env("AZURE_CLIENT_ID", "app-1")
+        .with_env("AZURE_CLIENT_SECRET", "secret-of-app-1")
+}
+
+#[test]
+fn an_application_without_a_role_or_of_another_tenant() {
+    let net = Net::start();
+    let site = net.site(&[SERVER], Acr::new(SERVER));
+    let sandbox = application(&net);
+    let stranger = sandbox.idp(["push", "./app", "team.azurecr.io/app:1"]).exits(3);
+    says(&stranger, &["AADSTS50020", "tenant"]);
+    site.lock().expect("a site").entra_tokens.insert("token-of-entra-1".to_owned());
+    site.lock().expect("a site").no_role = true;
+    let refused = sandbox.idp(["push", "./app", "team.azurecr.io/app:1"]).exits(3);
+    says(&refused, &["it has no role on this registry", "AcrPull or AcrPush"]);
+    site.lock().expect("a site").no_role = false;
+    let _ = sandbox.idp(["push", "./app", "team.azurecr.io/app:1"]).exits(0);
+    let exchange = net.requests().into_iter().rfind(|seen| seen.request.path() == "/oauth2/exchange");
+    assert_eq!(exchange.and_then(|seen| seen.request.form("tenant")).as_deref(), Some("tenant-1"));
+    let tags = sandbox.idp(["list", "team.azurecr.io/app"]).exits(0);
+    assert!(tags.stdout.contains("2026-10-12"), "{tags}");
+}
+
+#[test]
+fn a_refresh_token_that_ended_is_replaced() {
+    let net = Net::start();
+    let site = net.site(&[SERVER], Acr::new(SERVER));
+    site.lock().expect("a site").entra_tokens.insert("token-of-entra-1".to_owned());
+    let sandbox = application(&net);
+    let _ = sandbox.idp(["push", "./app", "team.azurecr.io/app:1"]).exits(0);
+    site.lock().expect("a site").refresh_tokens.clear();
+    let _ = sandbox.idp(["push", "./app", "team.azurecr.io/app:2"]).exits(0);
+    assert_eq!(net.count("POST", SERVER, "/oauth2/exchange"), 2, "{:#?}", net.log());
+}
+
+#[test]
+fn a_custom_domain_gets_no_token_of_entra_by_its_looks() {
+    let net = Net::start();
+    let site = net.site(&[SERVER, "images.example"], Acr::new(SERVER));
+    site.lock().expect("a site").entra_tokens.insert("token-of-entra-1".to_owned());
+    let sandbox = application(&net);
+    let _ = sandbox.idp(["push", "./app", "images.example/app:1"]).exits(3);
+    assert_eq!(net.count("*", "login.microsoftonline.com", "/"), 0, "{:#?}", net.log());
+    // Said by name it does; the exchange is beside the realm, which is at the login server.
+    let _ = sandbox.idp(["push", "./app", "images.example/app:1", "--provider", "acr"]).exits(0);
+    assert_eq!(net.count("POST", SERVER, "/oauth2/exchange"), 1, "{:#?}", net.log());
 }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use base64::Engine as _;
-use idp_test_support::net::Net;
+use idp_test_support::net::{Net, Request};
 use idp_test_support::products::base;
 use idp_test_support::products::gar::{ACCESS_TOKEN, API, Gar, Repository, key};
 use idp_test_support::sandbox::{Output, Sandbox};
@@ -345,4 +345,32 @@ fn the_quota_is_waited_for() {
     with(&site).over_quota = 1000;
     let over = sandbox.idp(["push", "./app", &tag("2")]).exits(4);
     says(&over, &["quota", "console.cloud.google.com/iam-admin/quotas?project=proj"]);
+}
+
+#[test]
+fn application_default_credentials_are_found_by_themselves() {
+    let net = Net::start();
+    let site = start(&net, Gar::new());
+    net.site(&["oauth2.googleapis.com"], |request: &Request| {
+        let signed = request.form("assertion").is_some_and(|token| token.split('.').count() == 3);
+        if request.path() != "/token" || !signed {
+            return base::document(400, &serde_json::json!({"error": "invalid_grant"}));
+        }
+        let token =
+            serde_json::json!({"access_token": ACCESS_TOKEN, "token_type": "Bearer", "expires_in": 3599});
+        base::document(200, &token)
+    });
+    let mut sandbox = sandbox(&net);
+    creating(&sandbox);
+    let file = sandbox.write_private("home/key.json", &key());
+    sandbox.set_env("GOOGLE_APPLICATION_CREDENTIALS", &file.display().to_string());
+    let pushed = sandbox.idp(["push", "./app", &tag("1"), "--log-level", "debug"]).exits(0);
+    for secret in [ACCESS_TOKEN, "PRIVATE KEY"] {
+        assert!(!pushed.stderr.contains(secret), "{secret} in {pushed}");
+    }
+    // The registry by its token endpoint, the API with the token itself.
+    assert_eq!(with(&site).repositories.len(), 1);
+    assert!(net.count("GET", US, "/v2/token") >= 1, "{:#?}", net.log());
+    let tags = sandbox.idp(["list", APP]).exits(0);
+    assert!(tags.stdout.contains("2026-02-01"), "{tags}");
 }

@@ -54,17 +54,26 @@ fn the_first_push_to_a_missing_project_says_the_way_out() {
         assert!(refused.stderr.contains(told), "{told}: {refused}");
     }
     assert_eq!(net.count("POST", HOST, "/api/v2.0/projects"), 0);
+    let plain = home(&net, "alice", "pw");
+    change(&site, |it| it.habits.admin_only = true);
+    let restricted = plain.idp(["push", "./app", "hub.example/new/app:1"]).exits(2);
+    assert!(restricted.stderr.contains("only its administrators"), "{restricted}");
+}
 
-    let rehearsed = sandbox.idp(["push", "--create", "--dry-run", "./app", "hub.example/new/app:1"]).exits(0);
+#[test]
+fn a_project_is_made_when_it_is_asked_for() {
+    let (net, site) = harbor();
+    let sandbox = home(&net, "alice", "pw");
+    let rehearsed = sandbox.idp(["push", "./app", "hub.example/new/app:1", "--create", "--dry-run"]).exits(0);
     assert_eq!(net.count("POST", HOST, "/api/v2.0/projects"), 0, "{rehearsed}");
     assert!(change(&site, |it| !it.projects.contains_key("new")));
 
-    let made = sandbox.idp(["push", "--create", "./app", "hub.example/new/app:1"]).exits(0);
+    let made = sandbox.idp(["push", "./app", "hub.example/new/app:1", "--create"]).exits(0);
     assert!(made.stderr.contains("hub.example/new/app") && made.stderr.contains("made"), "{made}");
-    assert_eq!(change(&site, |it| it.projects["new"].public), false);
+    assert!(change(&site, |it| !it.projects["new"].public));
     assert_eq!(net.count("POST", HOST, "/api/v2.0/projects"), 1, "{:#?}", net.log());
     let _ = sandbox
-        .idp(["push", "--create", "--visibility", "public", "./app", "hub.example/open/app:1"])
+        .idp(["push", "./app", "hub.example/open/app:1", "--create", "--visibility", "public"])
         .exits(0);
     assert!(change(&site, |it| it.projects["open"].public));
 }
@@ -73,15 +82,13 @@ fn the_first_push_to_a_missing_project_says_the_way_out() {
 fn who_may_not_make_projects_is_told_why() {
     let (net, site) = harbor();
     let push = |user: &str, password: &str| {
-        home(&net, user, password).idp(["push", "--create", "./app", "hub.example/new/app:1"])
+        home(&net, user, password).idp(["push", "./app", "hub.example/new/app:1", "--create"])
     };
     let robot = push("robot$team+ci", "secret").exits(3);
     assert!(robot.stderr.contains("robot account of a project cannot make projects"), "{robot}");
     change(&site, |it| it.habits.admin_only = true);
     let user = push("alice", "pw").exits(3);
     assert!(user.stderr.contains("project_creation_restriction is adminonly"), "{user}");
-    let plain = home(&net, "alice", "pw").idp(["push", "./app", "hub.example/new/app:1"]).exits(2);
-    assert!(plain.stderr.contains("only its administrators"), "{plain}");
     // Some releases say 403 of what is not there.
     change(&site, |it| (it.habits.hides, it.habits.admin_only) = (true, false));
     let _ = push("alice", "pw").exits(0);
@@ -188,9 +195,13 @@ fn a_proxy_cache_may_be_throttled() {
 #[test]
 fn anybody_pulls_from_a_public_project() {
     let (net, site) = harbor();
-    change(&site, |it| it.image("library/app", "1", "x"));
-    let _ = super::sandbox(&net).idp(["pull", "hub.example/library/app:1", "./out", "--extract"]);
-    assert!(net.count("GET", HOST, "/v2/library/app/blobs/") > 0, "{:#?}", net.log());
+    let _ = home(&net, "admin", "Harbor12345").idp(["push", "./app", "hub.example/library/app:1"]).exits(0);
+    let nobody = super::sandbox(&net);
+    let _ = nobody.idp(["pull", "hub.example/library/app:1", "./out"]).exits(0);
+    // Everybody sees it, and nothing else.
+    change(&site, |it| it.image("team/app", "1", "x"));
+    let all = nobody.idp(["list", HOST]).exits(0);
+    assert!(all.stdout.contains("library/app") && !all.stdout.contains("team/app"), "{all}");
 }
 
 #[test]
@@ -226,7 +237,7 @@ fn lists_come_from_the_api() {
         it.accounts.get_mut("alice").expect("there").kind = Kind::Cli;
         it.habits.oidc = true;
     });
-    let projects = sandbox.idp(["list", HOST]).exits(0);
+    let projects = home(&net, "alice", "pw").idp(["list", HOST]).exits(0);
     assert!(projects.stdout.contains("team/app") && projects.stdout.contains("library/tool"), "{projects}");
 }
 
@@ -263,7 +274,8 @@ fn deletion_takes_what_was_named() {
         it.accounts.get_mut("alice").expect("there").kind = Kind::Cli;
         it.habits.oidc = true;
     });
-    let secret = delete(&["--repository", "hub.example/team/app"]).exits(3);
+    let sso = home(&net, "alice", "pw");
+    let secret = sso.idp(["delete", "--yes", "--repository", "hub.example/team/app"]).exits(3);
     assert!(secret.stderr.contains("robot account"), "{secret}");
     change(&site, |it| it.accounts.get_mut("alice").expect("there").kind = Kind::User);
     let _ = delete(&["--repository", "hub.example/team/app"]).exits(0);

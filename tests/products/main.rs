@@ -9,7 +9,6 @@ mod ecr_keys;
 mod gar;
 mod ghcr;
 mod gitlab;
-mod harbor;
 mod net;
 mod quay;
 
