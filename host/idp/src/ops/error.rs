@@ -60,6 +60,8 @@ pub enum Error {
         registry: String,
         /// Where the credential came from; `None` when there was none.
         credential: Option<String>,
+        /// Where one was looked for in vain, and where it was not to be looked for.
+        notes: Vec<String>,
         /// What happened.
         error: Box<ClientError>,
     },

@@ -54,6 +54,11 @@ impl Secret {
         Self::new(self.0.bytes.clone(), audience, self.0.long_lived, self.0.document)
     }
 
+    /// The same secret, decoded: what was a whole document still is one.
+    pub(crate) fn unwrap(&self, bytes: Vec<u8>) -> Self {
+        Self::new(bytes, self.0.audience.clone(), self.0.long_lived, self.0.document)
+    }
+
     /// The same secret in another form.
     pub(crate) fn derive(&self, bytes: Vec<u8>) -> Self {
         Self::new(bytes, self.0.audience.clone(), self.0.long_lived, false)
