@@ -112,7 +112,8 @@ fn wrong_credentials_and_missing_rights_are_told_apart() {
         assert!(refused.stderr.contains(told), "{told}: {refused}");
     }
     change(&site, |it| it.habits.oidc = true);
-    let sso = home(&net, "carol", "my-sso-password").idp(["push", "./app", "hub.example/team/app:1"]).exits(3);
+    let sso =
+        home(&net, "carol", "my-sso-password").idp(["push", "./app", "hub.example/team/app:1"]).exits(3);
     assert!(sso.stderr.contains("CLI secret"), "{sso}");
     let nobody = super::sandbox(&net).idp(["push", "./app", "hub.example/team/app:1"]).exits(3);
     assert!(nobody.stderr.contains("idp login hub.example"), "{nobody}");
@@ -123,10 +124,7 @@ fn a_login_is_checked_where_the_token_service_does_not_lie() {
     let (net, site) = harbor();
     let login = |user: &str, password: &str| {
         let sandbox = super::sandbox(&net);
-        sandbox.idp_with_stdin(
-            ["login", HOST, "--username", user, "--password-stdin"],
-            password.as_bytes(),
-        )
+        sandbox.idp_with_stdin(["login", HOST, "--username", user, "--password-stdin"], password.as_bytes())
     };
     let _ = login("robot$team+ci", "secret").exits(0);
     let _ = login("alice", "pw").exits(0);
@@ -158,7 +156,10 @@ fn rules_of_projects_are_explained() {
     assert!(push("v1", 1).stderr.contains("push under a new tag"));
     project(&|it| it.quota = Some(1));
     let quota = push("v2", 1);
-    assert!(quota.stderr.contains("quota of the project `team`") && quota.stderr.contains("upper limit"), "{quota}");
+    assert!(
+        quota.stderr.contains("quota of the project `team`") && quota.stderr.contains("upper limit"),
+        "{quota}"
+    );
     project(&|it| (it.quota, it.proxy) = (None, true));
     sandbox.write("work/app/a", "a third");
     assert!(push("v2", 3).stderr.contains("proxy cache"));

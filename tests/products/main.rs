@@ -1,9 +1,10 @@
 //! The binary against registries that cannot run here (`idp_test_support::products`), under their real names
 //! (`idp_test_support::net`): chosen by name, let in their own way, explained in their own words. One file a product.
 
-mod ghcr;
 mod acr;
+mod ghcr;
 mod harbor;
+mod harbor_api;
 mod net;
 mod quay;
 

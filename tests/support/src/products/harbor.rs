@@ -279,8 +279,9 @@ impl Harbor {
                 Some(error(413, "REQUEST_ENTITY_TOO_LARGE", "the manifest is too large"))
             }
             "PUT" if self.is_immutable(repository, reference) => {
-                let text =
-                    format!("Failed to process request due to '{repository}:{reference}' configured as immutable.");
+                let text = format!(
+                    "Failed to process request due to '{repository}:{reference}' configured as immutable."
+                );
                 Some(error(412, "PRECONDITION", &text))
             }
             "DELETE" if !reference.contains(':') => {
@@ -382,9 +383,8 @@ fn paged(request: &Request, all: &[Value]) -> Reply {
     let (page, size) = (number("page", 1), number("page_size", 10).min(100));
     let items: Vec<_> = all.iter().skip((page - 1) * size).take(size).collect();
     let reply = document(200, &json!(items)).header("x-total-count", &all.len().to_string());
-    let link = |page: usize, rel: &str| {
-        format!("<{}?page={page}&page_size={size}>; rel=\"{rel}\"", request.path())
-    };
+    let link =
+        |page: usize, rel: &str| format!("<{}?page={page}&page_size={size}>; rel=\"{rel}\"", request.path());
     let mut links = Vec::new();
     if page > 1 {
         links.push(link(page - 1, "prev"));

@@ -6,6 +6,6 @@
 
 pub mod acr;
 pub mod base;
-pub mod harbor;
 pub mod ghcr;
+pub mod harbor;
 pub mod quay;

@@ -31,9 +31,9 @@ impl Harbor {
         // The router decodes once and splits then; the name of a repository is decoded once more.
         let decoded = decode(request.path().strip_prefix("/api/v2.0/").unwrap_or_default());
         let parts: Vec<&str> = decoded.split('/').collect();
-        let user = self.known(request).filter(|user| {
-            self.kind(user) != Some(&Kind::Cli) || takes_cli_secrets(&request.method, &parts)
-        });
+        let user = self
+            .known(request)
+            .filter(|user| self.kind(user) != Some(&Kind::Cli) || takes_cli_secrets(&request.method, &parts));
         let user = user.unwrap_or_default();
         match (request.method.as_str(), parts.as_slice()) {
             ("GET", ["ping"]) => document(200, &json!("Pong")),
@@ -175,12 +175,14 @@ impl Harbor {
     }
 
     fn list_repositories(&self, request: &Request, user: &str, project: Option<&str>) -> Reply {
-        let part = request.query("q").first().and_then(|q| q.strip_prefix("name=~")).unwrap_or_default().to_owned();
+        let part =
+            request.query("q").first().and_then(|q| q.strip_prefix("name=~")).unwrap_or_default().to_owned();
         let in_project = |name: &str| {
             let of = name.split('/').next().unwrap_or_default();
             project.map_or_else(|| self.looks(user, of).is_none(), |project| project == of)
         };
-        let all = self.repositories().into_iter().filter(|(name, _)| in_project(name) && name.contains(&part));
+        let all =
+            self.repositories().into_iter().filter(|(name, _)| in_project(name) && name.contains(&part));
         let all: Vec<_> = all.map(|(name, count)| self.repository(name, count)).collect();
         paged(request, &all)
     }
@@ -235,7 +237,8 @@ impl Harbor {
         let all = self.registry.manifests.keys().filter(|(repository, _)| repository == name);
         let all = all.map(|(_, digest)| self.artifact(name, digest)).filter(|artifact| {
             let tags = artifact["tags"].as_array().cloned().unwrap_or_default();
-            let has = |part: &str| tags.iter().any(|tag| tag["name"].as_str().is_some_and(|it| it.contains(part)));
+            let has =
+                |part: &str| tags.iter().any(|tag| tag["name"].as_str().is_some_and(|it| it.contains(part)));
             match query.as_str() {
                 "" => true,
                 "tags=*" => !tags.is_empty(),
@@ -253,7 +256,8 @@ impl Harbor {
         let total = blobs.iter().map(size).sum::<u64>() + size(&manifest["config"]) + bytes.len() as u64;
         let pulled = self.pulled.contains(&(name.to_owned(), digest.to_owned()));
         let pull_time = if pulled { "2026-11-03T08:00:00.000Z" } else { "0001-01-01T00:00:00.000Z" };
-        let tags = self.registry.tags.iter().filter(|((repository, _), of)| repository == name && *of == digest);
+        let tags =
+            self.registry.tags.iter().filter(|((repository, _), of)| repository == name && *of == digest);
         let tags: Vec<_> = tags
             .map(|((_, tag), _)| {
                 json!({"id": 1, "repository_id": 1, "artifact_id": 1, "name": tag, "push_time": "2026-11-02T08:00:00.000Z",
