@@ -33,6 +33,8 @@ fn short_help() {
       push         Push an image, an OCI layout, an archive or a directory to a registry
       pull         Pull an image or an artifact from a registry
       list         List the repositories of a registry, or the tags of a repository
+      search       Search repositories, on several registries at once
+      delete       Delete a tag, a digest, or a whole repository
       login        Check credentials with a registry, then keep them
       logout       Forget the credentials of a registry
       registry     Serve a registry, or find out what kind one is

@@ -119,7 +119,7 @@ fn what_is_known_about_a_registry() {
     --- stdout
     --- stderr
     error: Failed to show provider `nobody`
-      caused by: provider nobody: provider-unusable: there is no provider of this name; there are generic, gitea, or give a path
+      caused by: provider nobody: provider-unusable: there is no provider of this name; there are acr, dockerhub, ecr, gar, generic, ghcr, gitea, gitlab, harbor, quay, or give a path
     "#);
 }
 

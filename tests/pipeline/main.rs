@@ -4,6 +4,7 @@
 mod atomic;
 mod big;
 mod daemon;
+mod docker_auth;
 mod gitea;
 mod image;
 mod matrix;

@@ -30,7 +30,10 @@ fn home(net: &Net, token: &str) -> Sandbox {
 fn names(list: &str) -> Vec<String> {
     let list: serde_json::Value = serde_json::from_str(list).expect("JSON");
     let entries = list["entries"].as_array().expect("entries");
-    entries.iter().map(|entry| entry["name"].as_str().unwrap_or_default().to_owned()).collect()
+    let mut names: Vec<_> =
+        entries.iter().map(|entry| entry["name"].as_str().unwrap_or_default().to_owned()).collect();
+    names.sort();
+    names
 }
 
 #[test]
@@ -48,7 +51,10 @@ fn login_push_pull_list() {
     let tags = sandbox.idp(["list", "ghcr.io/acme/app", "--output", "json"]).exits(0);
     assert_eq!(names(&tags.stdout), ["1"], "{tags}");
     let list: serde_json::Value = serde_json::from_str(&tags.stdout).expect("JSON");
-    assert!(list["entries"][0]["digest"].as_str().is_some_and(|digest| digest.starts_with("sha256:")), "{tags}");
+    assert!(
+        list["entries"][0]["digest"].as_str().is_some_and(|digest| digest.starts_with("sha256:")),
+        "{tags}"
+    );
     with(&site, |site| {
         site.image("alice/tool", "x", "x");
     });
@@ -65,7 +71,9 @@ fn a_new_package_is_private_and_a_public_one_needs_no_login() {
     let anonymous = super::sandbox(&net);
     let refused = anonymous.idp(["pull", "ghcr.io/acme/app:1", "./out"]).exits(3);
     assert!(refused.stderr.contains("private") && refused.stderr.contains("idp login ghcr.io"), "{refused}");
-    with(&site, |site| site.packages.insert("acme/app".to_owned(), Package { public: true, ..Package::default() }));
+    with(&site, |site| {
+        site.packages.insert("acme/app".to_owned(), Package { public: true, ..Package::default() })
+    });
     let _ = anonymous.idp(["pull", "ghcr.io/acme/app:1", "./out"]).exits(0);
     // Its tags too: by the registry, as the API shows them to nobody.
     let tags = anonymous.idp(["list", "ghcr.io/acme/app", "--output", "json"]).exits(0);
@@ -139,6 +147,63 @@ fn the_api_is_read_page_by_page() {
 }
 
 #[test]
+fn deletion_takes_nothing_along() {
+    let (net, site) = start();
+    with(&site, |site| {
+        let digest = site.image("acme/app", "1", "x");
+        site.content.tags.insert(("acme/app".to_owned(), "latest".to_owned()), digest);
+        site.image("acme/app", "2", "y");
+    });
+    let sandbox = home(&net, "ghp_all");
+    let siblings = sandbox.idp(["delete", "ghcr.io/acme/app:1"]).exits(1);
+    assert!(siblings.stderr.contains("latest") && siblings.stderr.contains("--allow-siblings"), "{siblings}");
+    let rehearsed = sandbox.idp(["delete", "ghcr.io/acme/app:2", "--dry-run"]).exits(0);
+    assert!(rehearsed.stdout.contains("ghcr.io/acme/app:2"), "{rehearsed}");
+    assert_eq!(net.count("DELETE", "api.github.com", ""), 0, "{:#?}", net.log());
+    // Neither is anything pushed to make room.
+    assert_eq!(net.count("PUT", "ghcr.io", ""), 0, "{:#?}", net.log());
+    let no_scope = home(&net, "ghp_write").idp(["delete", "ghcr.io/acme/app:2"]).exits(3);
+    assert!(no_scope.stderr.contains("delete:packages"), "{no_scope}");
+    let gone = sandbox.idp(["delete", "ghcr.io/acme/app:2"]).exits(0);
+    assert!(gone.stdout.contains("ghcr.io/acme/app:2"), "{gone}");
+    let missing = sandbox.idp(["delete", "ghcr.io/acme/app:2"]).exits(2);
+    assert!(missing.stderr.contains("`2`"), "{missing}");
+    // The last tagged version stays, as does what is pulled a lot.
+    let last = sandbox.idp(["delete", "ghcr.io/acme/app:1", "--allow-siblings"]).exits(1);
+    assert!(last.stderr.contains("idp delete --repository"), "{last}");
+    with(&site, |site| {
+        site.image("acme/app", "3", "z");
+        site.packages
+            .insert("acme/app".to_owned(), Package { public: true, downloads: 6000, ..Package::default() });
+    });
+    let popular = sandbox.idp(["delete", "ghcr.io/acme/app:3"]).exits(3);
+    assert!(popular.stderr.contains("5000"), "{popular}");
+    // The registry's own API deletes nothing, and is not asked to.
+    assert_eq!(net.count("DELETE", "ghcr.io", ""), 0, "{:#?}", net.log());
+    let _ = sandbox.idp(["delete", "ghcr.io/acme/app", "--repository", "--yes"]).exits(0);
+    let _ = sandbox.idp(["list", "ghcr.io/acme/app"]).exits(2);
+}
+
+#[test]
+fn owners_and_terms() {
+    let (net, site) = start();
+    with(&site, |site| {
+        for name in ["acme/web", "acme/api", "alice/web"] {
+            site.image(name, "1", "x");
+        }
+    });
+    let sandbox = home(&net, "ghp_read");
+    let list = sandbox.idp(["list", "ghcr.io", "--namespace", "Acme", "--output", "json"]).exits(0);
+    assert_eq!(names(&list.stdout), ["acme/api", "acme/web"], "{list}");
+    let list = sandbox.idp(["list", "ghcr.io", "--namespace", "alice", "--output", "json"]).exits(0);
+    assert_eq!(names(&list.stdout), ["alice/web"], "{list}");
+    let nobody = sandbox.idp(["list", "ghcr.io", "--namespace", "nobody"]).exits(2);
+    assert!(nobody.stderr.contains("`nobody`"), "{nobody}");
+    let found = sandbox.idp(["search", "web", "-r", "ghcr.io"]).exits(0);
+    assert!(found.stdout.contains("alice/web") && !found.stdout.contains("api"), "{found}");
+}
+
+#[test]
 fn what_the_registry_says_about_uploads_names_and_the_api() {
     let (net, site) = start();
     with(&site, |site| site.slow = true);
@@ -164,8 +229,7 @@ fn what_the_registry_says_about_uploads_names_and_the_api() {
 #[test]
 fn an_enterprise_server_is_told_by_its_answer() {
     let net = Net::start();
-    let enterprise =
-        Ghcr { registry: "containers.github.example", api: "https://github.example/api/v3", ..Ghcr::default() };
+    let enterprise = Ghcr::at("containers.github.example", "https://github.example/api/v3");
     let site = net.site(&["containers.github.example", "github.example"], enterprise);
     with(&site, |site| {
         site.image("alice/tool", "1", "x");

@@ -2,7 +2,13 @@
 //! (`idp_test_support::net`): chosen by name, let in their own way, explained in their own words. One file a product.
 
 mod acr;
+mod cloud;
+mod dockerhub;
+mod ecr;
+mod ecr_keys;
+mod gar;
 mod ghcr;
+mod gitlab;
 mod harbor;
 mod harbor_api;
 mod net;

@@ -239,9 +239,9 @@ fn denied(credential: &Credential, scopes: &[Scope]) -> Error {
         username => format!("`{username}`"),
     };
     let what = if scopes.is_empty() { "do this".to_owned() } else { scope::in_words(scopes) };
+    // Which roles that would be is explained with the refusal.
     Error::denied(format!(
-        "{who} may not {what} at {registry}: {}",
-        missing_role(scopes.iter().any(|scope| scope.actions.iter().any(|action| action != "pull")))
+        "{who} may not {what} at {registry}: it is known there, and no role of its allows that"
     ))
     .code("no-permission")
 }

@@ -68,9 +68,9 @@ fn log_in(credential: &Credential) -> Result<Secret> {
     let answer = Request::post(url("/v2/auth/token"))
         .header("content-type", "application/json")
         .body_segments([
-            text(format!(r#"{{"identifier":{identifier},"secret":""#)),
+            text(format!(r#"{{"identifier":{identifier},"secret":"#)),
             Segment::Owned(password.encode(Encoding::JsonString)?),
-            text("\"}"),
+            text("}"),
         ])
         .capture("token", json("/access_token"))
         .capture("second-factor", json("/login_2fa_token"))

@@ -155,6 +155,7 @@ fn link_has_page(url: &str) -> bool {
 }
 
 fn expired(place: &Place) -> Explanation {
+    crate::login::forget();
     let registry = invocation::registry();
     let stored = invocation::credential("registry").is_none_or(|credential| credential.kind != "aws-keys");
     let login = format!(

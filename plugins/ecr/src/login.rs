@@ -18,6 +18,8 @@ const LAST: &str = "last";
 /// There while a token is so young that another one would be no better.
 const FRESH: &str = "fresh";
 const FRESH_S: u32 = 60;
+/// There once ECR Public wanted its token in Docker's way.
+const EXCHANGE: &str = "exchange";
 
 /// A token that is about to end is not handed out: a large layer may be under way for that long.
 const MARGIN_S: u32 = 900;
@@ -26,9 +28,25 @@ const UNKNOWN_S: u32 = 300;
 /// AWS's own lifetime; nothing is kept for longer, whatever an answer says.
 const LIFETIME_S: u32 = 43_200;
 
+/// The registry says that the token has ended, before its time: the next command must not find it.
+pub(crate) fn forget() {
+    for key in [TOKEN, LAST, FRESH] {
+        if let Some(token) = invocation::remembered(key) {
+            invocation::remember(key, &token, 0);
+        }
+    }
+}
+
 /// A grant.
 pub(crate) fn authorize(scopes: &[Scope]) -> Result<Grant> {
     let place = Place::here()?;
+    // It was bought with these very keys. Finding them again may take requests, or a helper program.
+    if invocation::attempt() <= 1
+        && invocation::remembered(EXCHANGE).is_none()
+        && let Some(token) = invocation::remembered(TOKEN)
+    {
+        return Ok(granted(&place, token, None));
+    }
     match invocation::credential("registry") {
         Some(credential) if credential.kind == "aws-keys" => with_keys(&place, scopes),
         _ if place.is_public() => Flow::new().authorize(scopes),
@@ -77,7 +95,7 @@ fn with_password(place: &Place, credential: &Credential) -> Result<Grant> {
 fn with_keys(place: &Place, scopes: &[Scope]) -> Result<Grant> {
     let again = invocation::attempt() > 1;
     let fresh = invocation::remembered(FRESH).is_some();
-    if again && place.is_public() {
+    if place.is_public() && (again || invocation::remembered(EXCHANGE).is_some()) {
         return exchanged(scopes);
     }
     if again && fresh {
@@ -92,6 +110,11 @@ fn with_keys(place: &Place, scopes: &[Scope]) -> Result<Grant> {
         }
         Err(error) => return Err(error),
     };
+    Ok(granted(place, token, lifetime))
+}
+
+/// How a token is used.
+fn granted(place: &Place, token: Secret, lifetime: Option<u32>) -> Grant {
     let authorization = if place.is_public() {
         Authorization::Bearer(token)
     } else {
@@ -101,10 +124,10 @@ fn with_keys(place: &Place, scopes: &[Scope]) -> Result<Grant> {
         )])
     };
     let grant = Grant::new(authorization).reuse(Reuse::Registry).extra("source", "api");
-    Ok(match lifetime {
+    match lifetime {
         Some(seconds) => grant.expires_in_s(seconds),
         None => grant.expires_in_s(UNKNOWN_S),
-    })
+    }
 }
 
 /// Whether nothing is written.
@@ -136,16 +159,13 @@ fn refused(place: &Place) -> Error {
 fn exchanged(scopes: &[Scope]) -> Result<Grant> {
     let challenges = invocation::challenges();
     let challenge = challenges.iter().find(|challenge| challenge.is("bearer"));
+    // Ahead of a challenge it is where it always is.
     let realm = challenge.and_then(|challenge| challenge.realm_url(&invocation::origin()));
-    let (Some(challenge), Some(realm)) = (challenge, realm) else {
-        return Err(Error::denied(format!("{} refused the token of its own API", invocation::registry()))
-            .code("token-refused"));
-    };
+    let realm = realm.unwrap_or_else(|| Client::url("/token/"));
     let (token, _) = token(&Api::open("get a token")?, false)?;
-    let mut request = Request::get(realm);
-    if let Some(service) = challenge.param("service") {
-        request = request.query("service", service);
-    }
+    let registry = invocation::registry();
+    let service = challenge.and_then(|challenge| challenge.param("service")).unwrap_or(&registry);
+    let mut request = Request::get(realm).query("service", service);
     for scope in scopes {
         request = request.query("scope", &scope.wire());
     }
@@ -154,8 +174,9 @@ fn exchanged(scopes: &[Scope]) -> Result<Grant> {
         .capture("token", idp_provider_sdk::http::json("/token"))
         .send()?;
     match answer.captured("token") {
-        Some(token) if answer.is_success() => {
-            Ok(Grant::bearer(token).scopes(scopes).expires_in_s(UNKNOWN_S).extra("source", "token endpoint"))
+        Some(bearer) if answer.is_success() => {
+            invocation::remember(EXCHANGE, &token, LIFETIME_S);
+            Ok(Grant::bearer(bearer).scopes(scopes).expires_in_s(UNKNOWN_S).extra("source", "token endpoint"))
         }
         _ => Err(refusal::error(&answer, "get a token")),
     }

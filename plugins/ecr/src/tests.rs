@@ -119,6 +119,35 @@ fn a_token_is_asked_for_once_and_again_when_an_old_one_was_refused() {
 }
 
 #[test]
+fn a_token_that_ended_before_its_time_is_not_used_again() {
+    let answer = invocation::Answer {
+        method: "POST".to_owned(),
+        url: format!("https://{REGISTRY}/v2/team/app/blobs/uploads/"),
+        status: 403,
+        headers: Vec::new(),
+        body: "Your authorization token has expired. Reauthenticate and try again.".to_owned(),
+        extra: Vec::new(),
+    };
+    host(REGISTRY, None).remembered("token", "b2xk").remembered("last", "b2xk").subject(answer).run(|| {
+        assert_eq!(Ecr::explain().expect("explained").class, "credentials-expired");
+        assert!(invocation::remembered("token").is_none() && invocation::remembered("last").is_none());
+    });
+}
+
+#[test]
+fn what_ecr_public_wants_exchanged_is_exchanged_from_then_on() {
+    let realm = "https://public.ecr.aws/token/?service=public.ecr.aws&scope=repository%3Ateam%2Fapp%3Apull";
+    let exchange = Exchange::get(realm).header("authorization", "Basic b2xk").reply(200, r#"{"token":"B"}"#);
+    let grant = host("public.ecr.aws", None)
+        .challenge(r#"Bearer realm="https://public.ecr.aws/token/",service="public.ecr.aws",scope="aws""#)
+        .remembered("token", "b2xk")
+        .remembered("exchange", "b2xk")
+        .exchange(exchange)
+        .run(|| Ecr::authorize(pull()));
+    assert!(matches!(grant.expect("let in").authorization, Authorization::Bearer(_)));
+}
+
+#[test]
 fn a_token_that_has_ended_already_is_good_for_this_command() {
     for expires in ["1420070400.0", "null", "\"soon\"", "1e300"] {
         let grant = host(REGISTRY, None)

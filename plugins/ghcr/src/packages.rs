@@ -100,14 +100,14 @@ pub(crate) fn list_page(filter: &Pairs, limit: u32, cursor: Option<&str>) -> Res
     let namespace =
         list::get(filter, "namespace").map(|namespace| namespace.trim_matches('/').to_ascii_lowercase());
     let owner = namespace.as_deref().and_then(|namespace| namespace.split('/').next()).unwrap_or_default();
-    let query = format!("/packages?package_type=container&per_page={}", limit.clamp(1, 100));
+    let packages = format!("/packages?package_type=container&per_page={}", limit.clamp(1, 100));
     let answer = match cursor {
         Some(cursor) if api::is_cursor(cursor) => api::ask("GET", cursor)?,
         Some(cursor) => {
             return Err(Error::invalid(format!("`{cursor}` is not a cursor of this provider")).code("cursor"));
         }
-        None if owner.is_empty() => api::ask("GET", &format!("/user{query}"))?,
-        None => api::of_owner(owner, &query)?.1,
+        None if owner.is_empty() => api::ask("GET", &format!("/user{packages}"))?,
+        None => api::of_owner(owner, &packages)?.1,
     };
     if !answer.is_success() {
         let error = api::refused(&answer, "list the packages", "read:packages");
@@ -123,9 +123,10 @@ pub(crate) fn list_page(filter: &Pairs, limit: u32, cursor: Option<&str>) -> Res
             error
         });
     }
+    let query = list::get(filter, "query").map(str::to_ascii_lowercase);
     let wanted = |name: &str| {
         namespace.as_deref().is_none_or(|prefix| name.starts_with(&format!("{prefix}/")))
-            && list::get(filter, "query").is_none_or(|query| name.contains(query))
+            && query.as_ref().is_none_or(|query| name.contains(query.as_str()))
     };
     let items = answer.json::<Vec<Package>>()?.into_iter().map(|package| package.repository(owner));
     let items = items.filter(|item| wanted(&item.name)).map(|mut item| {

@@ -39,15 +39,28 @@ impl Client {
         link::resolve(&invocation::origin(), path)
     }
 
-    /// Sends a request, answering at most one challenge; the request is built anew for the second try. Tokens are remembered
-    /// for the scopes, so that the next page does not ask again.
+    /// Sends a request, answering at most one challenge; the request is built anew for the next try. Tokens are remembered
+    /// for the scopes, so that the next page does not ask again. One that is refused is replaced: it may be of an earlier command,
+    /// and say less than what its account may do by now.
     ///
     /// # Errors
     /// What sending or the flow fails with. A refusal by status is an answer, not an error.
     pub fn send<'a>(&self, scopes: &[Scope], request: impl Fn() -> Request<'a>) -> Result<Response> {
         let key = format!("token:{}", scopes.iter().map(Scope::wire).collect::<Vec<_>>().join(" "));
         let first = match invocation::remembered(&key) {
-            Some(token) => request().bearer(&token).send()?,
+            Some(token) => {
+                let kept = request().bearer(&token).send()?;
+                if kept.status() != 403 {
+                    kept
+                } else {
+                    // A 403 has no challenge in it.
+                    let bare = request().send()?;
+                    if bare.status() != 401 {
+                        return Ok(kept);
+                    }
+                    bare
+                }
+            }
             None => request().send()?,
         };
         if first.status() != 401 {

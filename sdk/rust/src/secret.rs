@@ -52,7 +52,7 @@ pub enum Encoding {
     Hex,
     /// RFC 3986: all but the unreserved characters.
     Percent,
-    /// The inside of a JSON string, without its quotes.
+    /// A JSON string, its quotes included.
     JsonString,
 }
 

@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use idp_test_support::peers::{
-    self, CraneRegistry, Distribution, Dockerd, Gitea, Login, Olareg, Options, Zot,
+    self, CraneRegistry, Distribution, DockerAuth, Dockerd, Gitea, Login, Olareg, Options, Zot,
 };
 
 const USER: &str = "someone";
@@ -60,6 +60,16 @@ async fn distribution_3_with_htpasswd() {
         return;
     };
     opens_to_its_password(&server).await;
+}
+
+#[tokio::test]
+async fn distribution_3_with_docker_auth() {
+    let Some(both) = peers::require(DockerAuth::start().await, "docker_auth") else { return };
+    let (status, answer) = get_v2(both.registry().address(), None);
+    assert_eq!(status, 401, "{answer}");
+    assert!(answer.to_lowercase().contains("www-authenticate: bearer realm=\"http://127.0.0.1:"), "{answer}");
+    // The wait until it answered took one.
+    assert_eq!((both.tokens_of("writer"), both.tokens_of("")), (0, 1));
 }
 
 #[tokio::test]

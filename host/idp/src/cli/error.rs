@@ -99,8 +99,8 @@ impl Report {
 
     fn explain(&mut self, error: &Error) {
         match error {
-            Error::Registry { registry, credential, error } => {
-                self.registry(registry, credential.as_deref(), error)
+            Error::Registry { registry, credential, notes, error } => {
+                self.registry(registry, credential.as_deref(), notes, error)
             }
             Error::Several { errors, last } => {
                 self.causes.push(format!("all {errors} registries failed; the last of them:"));
@@ -118,7 +118,7 @@ impl Report {
         self.hints.extend(hint(error));
     }
 
-    fn registry(&mut self, registry: &str, credential: Option<&str>, error: &ClientError) {
+    fn registry(&mut self, registry: &str, credential: Option<&str>, notes: &[String], error: &ClientError) {
         let text = error.to_string();
         self.causes.push(text.lines().next().unwrap_or_default().to_owned());
         if let Some(refusal) = error.refusal() {
@@ -137,7 +137,7 @@ impl Report {
         }
         match error.kind() {
             // It is not the credential that lacks something, but a grant; the provider's host said which.
-            Kind::Auth if lacks_grant(error) => {}
+            Kind::Auth if lacks_grant(error) || is_broken(error) => {}
             Kind::Auth => match credential {
                 Some(source) => {
                     // The provider's shorter version of the same.
@@ -147,6 +147,7 @@ impl Report {
                         "credentials came from {source}; `idp login {registry}` checks and stores others"
                     ));
                 }
+                None if !notes.is_empty() => self.hints.extend(notes.iter().cloned()),
                 // The provider said so already, or a credential helper failed.
                 None if self.hints.iter().any(|hint| hint.contains("idp login")) => {}
                 None => {
@@ -194,6 +195,11 @@ impl Report {
             console.line(&format!("{} {hint}", console.paint("36", "hint:")));
         }
     }
+}
+
+/// Whether a source of credentials failed, which said itself what to do.
+fn is_broken(error: &ClientError) -> bool {
+    matches!(error, ClientError::Dialect { error, .. } if error.code == "credential-source")
 }
 
 fn lacks_grant(error: &ClientError) -> bool {

@@ -180,22 +180,44 @@ impl Credentials {
         registry: &Registry,
         repository: Option<&Repository>,
     ) -> Result<Option<Found>, CredentialError> {
-        let found = self.look(slot, registry, repository).await?;
-        if let Some(Found { credential, .. }) = &found {
-            match credential {
-                Credential::Basic { username, password } => self.known.add_basic(username, password),
-                Credential::IdentityToken(token) | Credential::Bearer(token) => self.known.add(token),
+        if let Some(found) = self.decided(slot, registry).await? {
+            return Ok(Some(found));
+        }
+        if slot != REGISTRY_SLOT {
+            return Ok(None);
+        }
+        for file in docker::files(&self.env) {
+            if let Some(config) = DockerConfig::load(&file)?
+                && let Some(found) = config.find(&file, registry, repository, &self.env).await?
+            {
+                self.learn(&found);
+                return Ok(Some(found));
             }
         }
+        Ok(None)
+    }
+
+    /// The credential of a slot as far as the user said something about this very registry: flags, environment, `registries.yaml`.
+    pub async fn decided(&self, slot: &str, registry: &Registry) -> Result<Option<Found>, CredentialError> {
+        let found = self.look(slot, registry).await?;
+        found.iter().for_each(|found| self.learn(found));
         Ok(found)
     }
 
-    async fn look(
-        &self,
-        slot: &str,
-        registry: &Registry,
-        repository: Option<&Repository>,
-    ) -> Result<Option<Found>, CredentialError> {
+    /// From now on a credential is blanked in all output.
+    pub fn learn(&self, found: &Found) {
+        match &found.credential {
+            Credential::Basic { username, password } => self.known.add_basic(username, password),
+            Credential::IdentityToken(token) | Credential::Bearer(token) => self.known.add(token),
+        }
+    }
+
+    /// What is blanked.
+    pub fn known(&self) -> &Known {
+        &self.known
+    }
+
+    async fn look(&self, slot: &str, registry: &Registry) -> Result<Option<Found>, CredentialError> {
         if slot == REGISTRY_SLOT
             && let Some(found) = self.explicit(registry)?
         {
@@ -206,16 +228,6 @@ impl Credentials {
                 if slot == REGISTRY_SLOT { config.credentials.as_ref() } else { config.slots.get(slot) };
             if let Some(source) = source {
                 return self.configured(source, registry).await.map(Some);
-            }
-        }
-        if slot != REGISTRY_SLOT {
-            return Ok(None);
-        }
-        for file in docker::files(&self.env) {
-            if let Some(config) = DockerConfig::load(&file)?
-                && let Some(found) = config.find(&file, registry, repository, &self.env).await?
-            {
-                return Ok(Some(found));
             }
         }
         Ok(None)

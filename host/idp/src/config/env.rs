@@ -1,4 +1,5 @@
-//! Every environment variable that `idp` looks at, in one table, and the only place that reads them.
+//! Every environment variable that `idp` looks at by itself, in one table, and the only place that reads them. Those of vendors are named
+//! by the manifests of providers and by [`super::cloud`], and are looked at for registries of that vendor only.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -160,6 +161,11 @@ impl Environment {
     /// Exactly these variables.
     pub fn of<const N: usize>(pairs: [(&str, &str); N]) -> Self {
         Self(Source::Given(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).into()))
+    }
+
+    /// Exactly these variables, as many as there are.
+    pub fn given(pairs: impl IntoIterator<Item = (String, String)>) -> Self {
+        Self(Source::Given(pairs.into_iter().collect()))
     }
 
     /// The value of a variable of the table; empty counts as not set.

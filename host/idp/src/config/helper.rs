@@ -123,14 +123,7 @@ impl Helper {
     }
 
     fn find(&self) -> Option<PathBuf> {
-        use std::os::unix::fs::PermissionsExt as _;
-        std::env::split_paths(self.path.as_deref()?)
-            .filter(|directory| directory.is_absolute())
-            .map(|directory| directory.join(&self.program))
-            .find(|file| {
-                fs_err::metadata(file)
-                    .is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
-            })
+        on_path(&self.program, self.path.as_deref()?)
     }
 
     /// What it keeps for `server`; `None` when it has nothing.
@@ -194,23 +187,41 @@ impl Helper {
 
     async fn run(&self, action: &str, question: &[u8]) -> Result<Output, HelperError> {
         let program = self.find().ok_or_else(|| HelperError::Missing(self.program.clone()))?;
-        tokio::time::timeout(self.patience, run(&program, action, question))
+        tokio::time::timeout(self.patience, run(&program, &[action], question))
             .await
             .map_err(|_| HelperError::Timeout(self.program.clone(), self.patience))?
             .map_err(|error| HelperError::Run(self.program.clone(), error.to_string()))
     }
 }
 
-struct Output {
-    failure: Option<String>,
-    stdout: zeroize::Zeroizing<Vec<u8>>,
+/// An executable file of this name in one of the absolute directories of a `PATH`.
+pub(super) fn on_path(program: &str, path: &str) -> Option<PathBuf> {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::env::split_paths(path)
+        .filter(|directory| directory.is_absolute())
+        .map(|directory| directory.join(program))
+        .find(|file| {
+            fs_err::metadata(file).is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
+        })
+}
+
+/// What a program left behind.
+pub(super) struct Output {
+    /// How it ended, when not well.
+    pub(super) failure: Option<String>,
+    /// At most 64 KiB.
+    pub(super) stdout: zeroize::Zeroizing<Vec<u8>>,
     stderr: zeroize::Zeroizing<Vec<u8>>,
 }
 
 /// Dropping the future kills the child.
-async fn run(program: &std::path::Path, action: &str, question: &[u8]) -> std::io::Result<Output> {
+pub(super) async fn run(
+    program: &std::path::Path,
+    arguments: &[&str],
+    question: &[u8],
+) -> std::io::Result<Output> {
     let mut child = tokio::process::Command::new(program)
-        .arg(action)
+        .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -245,7 +256,7 @@ impl Output {
     }
 
     /// What it said on stderr: two lines, printable, without the secret and without anything that looks like one.
-    fn shown(&self, secret: Option<&Secret>) -> String {
+    pub(super) fn shown(&self, secret: Option<&Secret>) -> String {
         let known = super::known::Known::new();
         if let Some(secret) = secret {
             known.add(secret);

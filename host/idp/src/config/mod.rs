@@ -1,5 +1,5 @@
 //! What a person or an administrator has decided: environment, files, credentials. May depend on `idp_oci::{name, secret}`;
-//! reaches no network (credential helpers are processes, run by [`helper`]).
+//! reaches no network but for [`cloud`] (credential helpers are processes, run by [`helper`]).
 //!
 //! | module | holds |
 //! |---|---|
@@ -9,9 +9,12 @@
 //! | [`docker`] | Docker's and podman's credential files |
 //! | [`helper`] | the credential helper protocol |
 //! | [`credentials`] | which credential is used, and where it came from |
+//! | [`sources`] | what a provider's manifest may name as a source of credentials |
+//! | [`cloud`] | the credentials of AWS, Azure and Google, as their own tools find them |
 //! | [`store`] | where `idp login` puts one |
 //! | [`known`] | the credential values that must not be printed |
 
+pub mod cloud;
 pub mod credentials;
 pub mod docker;
 pub mod env;
@@ -19,4 +22,5 @@ pub mod helper;
 pub mod known;
 pub mod paths;
 pub mod registries;
+pub mod sources;
 pub mod store;

@@ -6,7 +6,7 @@ use idp_oci::name::Registry;
 use serde::Serialize;
 
 use super::choose::choose;
-use super::{Context, Error};
+use super::{Context, Error, slots};
 
 /// What was found out.
 #[derive(Debug, Clone, Serialize)]
@@ -80,11 +80,13 @@ async fn why(context: &Context, registry: &Registry, fresh: bool) -> Result<Dete
         return Err(Error::Registry {
             registry: registry.to_string(),
             credential: None,
+            notes: Vec::new(),
             error: Box::new(error),
         });
     }
-    let credential = context.credentials.find(registry, None).await?.map(|found| found.source);
+    let files = context.credentials.find(registry, None).await?;
     let selection = &chosen.selection;
+    let credential = slots::of(context, selection, registry, files.as_ref()).await?.origin(selection);
     Ok(Detected {
         registry: registry.to_string(),
         scheme: chosen.scheme.as_str().to_owned(),

@@ -60,6 +60,8 @@ pub enum Error {
         registry: String,
         /// Where the credential came from; `None` when there was none.
         credential: Option<String>,
+        /// Where one was looked for in vain, and where it was not to be looked for.
+        notes: Vec<String>,
         /// What happened.
         error: Box<ClientError>,
     },
@@ -69,7 +71,7 @@ pub enum Error {
         /// How many.
         errors: usize,
         /// What the last one said.
-        last: Box<Error>,
+        last: Box<Self>,
     },
     /// Source or sink, with its name, or an image that is not followed.
     #[error(transparent)]

@@ -6,6 +6,7 @@
 //! | [`context`] | what every operation is given: configuration, credentials, progress, cancellation |
 //! | [`choose`] | the provider of a registry |
 //! | [`session`] | a client for one registry, with its provider and credentials |
+//! | [`slots`] | the credentials of a provider, from the sources that it may use |
 //! | [`push`], [`pull`] | move images and artifacts |
 //! | [`login`] | verify and keep credentials; forget them |
 //! | [`list`], [`search`], [`pages`], [`entry`] | repositories and tags, of one registry or several, page by page |
@@ -31,6 +32,7 @@ mod removal;
 pub mod search;
 pub mod serve;
 pub mod session;
+mod slots;
 pub mod transport;
 
 pub use context::{Context, Options};

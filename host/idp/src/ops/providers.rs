@@ -31,7 +31,7 @@ pub struct Provider {
     pub homepage: Option<String>,
     /// Patterns of the hosts it serves.
     pub hosts: Vec<String>,
-    /// What it asks to reach.
+    /// What it asks to reach, and whose credentials it asks for.
     pub asks_for: Vec<String>,
     /// Slots of credentials, with the kinds it can use.
     pub credentials: Vec<String>,
@@ -60,6 +60,7 @@ impl From<&ProviderInfo> for Provider {
                 .map(|rule| {
                     format!("egress={} {} {}", rule.origin, rule.methods.join(","), rule.paths.join(" "))
                 })
+                .chain(manifest.ambient_sources().iter().map(|source| format!("source={source}")))
                 .collect(),
             credentials: manifest
                 .credential

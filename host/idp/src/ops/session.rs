@@ -1,6 +1,5 @@
 //! A client for one registry: how it is reached, as whom, and through which provider.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use idp_oci::client::dialect::{
@@ -12,10 +11,11 @@ use idp_oci::name::{Reference, Registry, Repository, Tag};
 use idp_oci::pipeline::PipelineError;
 
 use super::choose::{Chosen, choose};
+use super::slots::{self, Slots};
 use super::{Context, Error};
-use crate::config::credentials::{Credential, CredentialError, Found, REGISTRY_SLOT};
+use crate::config::credentials::{Credential, CredentialError, Found};
 use crate::config::registries::Address;
-use crate::provider::{CallContext, CredentialSet, ProviderDialect, Selection};
+use crate::provider::{CallContext, ProviderDialect};
 
 /// `--provider none`: what the specification says, done by the host itself. The way out when a provider fails, and the measure
 /// of what a provider costs.
@@ -32,7 +32,7 @@ pub struct Session {
     repository: Option<Repository>,
     /// Absent with `--provider none`.
     pub(super) dialect: Option<Arc<ProviderDialect>>,
-    pub(super) credential: Option<Found>,
+    slots: Slots,
     /// As it was written.
     pub(super) registry: Registry,
 }
@@ -72,20 +72,22 @@ pub async fn open(context: &Context, subject: Subject<'_>) -> Result<Session, Er
         return without_provider(context, subject, credential, broken).await;
     }
     let chosen = choose(context, registry, false).await?;
-    let mut dialect = load(context, &chosen, registry, credential.as_ref()).await?;
+    let mut slots = slots::of(context, &chosen.selection, &chosen.registry, credential.as_ref()).await?;
+    let mut dialect = load(context, &chosen, registry, &slots).await?;
     let wire = on_the_wire(context, &chosen, &dialect, subject).await?;
     if credential.is_none() && broken.is_none() {
         credential = by_keys(context, &wire.credential_keys, repository).await?;
-        if credential.is_some() && wire.registry == *registry {
-            dialect = load(context, &chosen, registry, credential.as_ref()).await?;
+        if credential.is_some() {
+            slots = slots::of(context, &chosen.selection, &chosen.registry, credential.as_ref()).await?;
+            dialect = load(context, &chosen, registry, &slots).await?;
         }
     }
     if wire.registry != *registry {
-        dialect = load(context, &chosen, &wire.registry, credential.as_ref()).await?;
+        dialect = load(context, &chosen, &wire.registry, &slots).await?;
     }
-    let failed = |error: ClientError| failure(registry, credential.as_ref(), error);
+    let failed = |error: ClientError| failure(registry, &slots, error);
     let base = base_url(&wire.registry, chosen.scheme).map_err(failed)?;
-    let standard = Standard::new(base, native(credential.as_ref()), chosen.http.clone());
+    let standard = Standard::new(base, native(slots.registry.as_ref()), chosen.http.clone());
     let provider = Arc::new(dialect.with_fallback(Arc::new(standard)));
     let dialect = or_say_why(provider.clone(), broken);
     let client = Client::new(wire.registry, chosen.scheme, chosen.http, dialect, client_options(context)?)
@@ -97,7 +99,7 @@ pub async fn open(context: &Context, subject: Subject<'_>) -> Result<Session, Er
         provider: label,
         repository: wire.repository,
         dialect: Some(provider),
-        credential,
+        slots,
         registry,
     })
 }
@@ -110,11 +112,12 @@ async fn without_provider(
     broken: Option<String>,
 ) -> Result<Session, Error> {
     let registry = subject.registry;
-    let failed = |error: ClientError| failure(registry, credential.as_ref(), error);
+    let slots = Slots { registry: credential, ..Slots::default() };
+    let failed = |error: ClientError| failure(registry, &slots, error);
     let http = super::choose::http(context, registry)?;
     let scheme = Scheme::of(registry, context.insecure(registry)?).await;
     let base = base_url(registry, scheme).map_err(failed)?;
-    let standard = Standard::new(base, native(credential.as_ref()), http.clone());
+    let standard = Standard::new(base, native(slots.registry.as_ref()), http.clone());
     let dialect = or_say_why(Arc::new(standard), broken);
     let client =
         Client::new(registry.clone(), scheme, http, dialect, client_options(context)?).map_err(failed)?;
@@ -123,7 +126,7 @@ async fn without_provider(
         provider: NO_PROVIDER.to_owned(),
         repository: subject.repository.cloned(),
         dialect: None,
-        credential,
+        slots,
         registry: registry.clone(),
     })
 }
@@ -149,7 +152,7 @@ async fn load(
     context: &Context,
     chosen: &Chosen,
     registry: &Registry,
-    credential: Option<&Found>,
+    slots: &Slots,
 ) -> Result<ProviderDialect, Error> {
     let mut call = CallContext {
         dry_run: context.options.dry_run,
@@ -158,7 +161,8 @@ async fn load(
     if let Some(config) = context.registries.get(&chosen.registry) {
         call.settings.clone_from(&config.settings);
     }
-    call.credentials = slots(context, &chosen.selection, &chosen.registry, credential).await?;
+    call.credentials.clone_from(&slots.sets);
+    call.deferred.clone_from(&slots.deferred);
     let loaded = chosen.providers.load(&chosen.selection, call).await;
     loaded.map_err(|error| Error::Dialect(error.to_string()))
 }
@@ -192,7 +196,7 @@ async fn on_the_wire(
         }
         Err(error) => {
             let what = format!("{}/{repository}", subject.registry);
-            return Err(failure(subject.registry, None, ClientError::Dialect { what, error }));
+            return Err(failure(subject.registry, &Slots::default(), ClientError::Dialect { what, error }));
         }
     };
     for text in name.warnings {
@@ -231,42 +235,6 @@ async fn by_keys(
         }
     }
     Ok(None)
-}
-
-/// The credentials of all slots that the provider declares.
-async fn slots(
-    context: &Context,
-    selection: &Selection,
-    registry: &Registry,
-    credential: Option<&Found>,
-) -> Result<HashMap<String, CredentialSet>, Error> {
-    let mut sets = HashMap::new();
-    for slot in &selection.provider.manifest.credential {
-        let found = if slot.slot == REGISTRY_SLOT {
-            credential.cloned()
-        } else {
-            context.credentials.slot(&slot.slot, registry, None).await?
-        };
-        if let Some(found) = found {
-            sets.insert(slot.slot.clone(), set(&found));
-        }
-    }
-    Ok(sets)
-}
-
-/// A credential as the provider contract words it.
-fn set(found: &Found) -> CredentialSet {
-    let mut public = vec![("source".to_owned(), found.source.clone())];
-    if let Some(username) = found.credential.username() {
-        public.push(("username".to_owned(), username.to_owned()));
-    }
-    let (name, secret) = found.credential.secret();
-    CredentialSet {
-        kind: found.credential.kind().to_owned(),
-        public,
-        secrets: vec![(name.to_owned(), secret.clone())],
-        audience: Vec::new(),
-    }
 }
 
 impl Session {
@@ -315,7 +283,7 @@ impl Session {
 
     /// A client's error with what people need to know about this session.
     pub fn failed(&self, error: ClientError) -> Error {
-        failure(&self.registry, self.credential.as_ref(), error)
+        failure(&self.registry, &self.slots, error)
     }
 }
 
@@ -324,9 +292,10 @@ pub(super) fn nobody_to_ask() -> DialectError {
     DialectError::new(ErrorKind::Unsupported, "no provider is asked")
 }
 
-fn failure(registry: &Registry, credential: Option<&Found>, error: ClientError) -> Error {
-    let credential = credential.map(|found| found.source.clone());
-    Error::Registry { registry: registry.to_string(), credential, error: Box::new(error) }
+fn failure(registry: &Registry, slots: &Slots, error: ClientError) -> Error {
+    let credential = slots.source();
+    let notes = slots.notes();
+    Error::Registry { registry: registry.to_string(), credential, notes, error: Box::new(error) }
 }
 
 fn native(found: Option<&Found>) -> Native {

@@ -1,16 +1,14 @@
 //! The cache of compiled code. Compiled code is native code without any check of its own, so every entry carries an authentication code under a
 //! key that lies elsewhere: whoever can write the cache cannot make this program run what they wrote. Any doubt is a miss.
 
-use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use ring::digest::{SHA256, digest};
 use ring::hmac;
-use ring::rand::{SecureRandom as _, SystemRandom};
 
 use super::engine::{ABI, Backend, WASMTIME};
+use super::private;
 use super::secrets::hex;
 
 /// Bytes of the largest entry that is read.
@@ -67,15 +65,10 @@ impl Cache {
     }
 
     fn read(&self, path: &Path, subject: &str) -> Result<Option<Vec<u8>>, String> {
-        match std::fs::symlink_metadata(&self.directory) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error.to_string()),
-            Ok(found) if !found.is_dir() || !is_mine(&found) => {
-                return Err("its directory is not a directory of this user's alone".to_owned());
-            }
-            Ok(_) => {}
+        if !private::is_directory(&self.directory)? {
+            return Ok(None);
         }
-        let Some(mut file) = open_mine(path)? else { return Ok(None) };
+        let Some(mut file) = private::open(path)? else { return Ok(None) };
         let length = file.metadata().map_err(|error| error.to_string())?.len();
         if length > ENTRY_MAX || length < TAG as u64 {
             return Err(format!("it has {length} bytes"));
@@ -103,11 +96,7 @@ impl Cache {
 
     fn write(&self, path: &Path, subject: &str, code: &[u8]) -> Result<(), String> {
         let text = |error: io::Error| error.to_string();
-        DirBuilder::new().recursive(true).mode(0o700).create(&self.directory).map_err(text)?;
-        let found = std::fs::symlink_metadata(&self.directory).map_err(text)?;
-        if !found.is_dir() || !is_mine(&found) {
-            return Err("the directory is not this user's alone".to_owned());
-        }
+        private::make_directory(&self.directory)?;
         let key = self.key(true)?.ok_or("there is no key")?;
         let tag = authenticate(&key, subject, code);
         let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(&self.directory).map_err(text)?;
@@ -117,27 +106,9 @@ impl Cache {
         Ok(())
     }
 
-    /// The key of this user's; made when it is missing and wanted.
     fn key(&self, make: bool) -> Result<Option<hmac::Key>, String> {
-        let text = |error: io::Error| format!("{}: {error}", self.key_file.display());
-        if let Some(mut file) = open_mine(&self.key_file)? {
-            let mut bytes = Vec::new();
-            io::Read::by_ref(&mut file).take(33).read_to_end(&mut bytes).map_err(text)?;
-            if bytes.len() == 32 {
-                return Ok(Some(hmac::Key::new(hmac::HMAC_SHA256, &bytes)));
-            }
-        }
-        if !make {
-            return Ok(None);
-        }
-        let parent = self.key_file.parent().ok_or("the key file has no directory")?;
-        DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(text)?;
-        let mut bytes = [0; 32];
-        SystemRandom::new().fill(&mut bytes).map_err(|_| "the system has no randomness")?;
-        let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(parent).map_err(text)?;
-        file.write_all(&bytes).map_err(text)?;
-        file.persist(&self.key_file).map_err(|error| error.error.to_string())?;
-        Ok(Some(hmac::Key::new(hmac::HMAC_SHA256, &bytes)))
+        let bytes = private::key(&self.key_file, make)?;
+        Ok(bytes.map(|bytes| hmac::Key::new(hmac::HMAC_SHA256, bytes.as_slice())))
     }
 }
 
@@ -147,25 +118,6 @@ fn authenticate(key: &hmac::Key, subject: &str, code: &[u8]) -> hmac::Tag {
     context.update(&[0]);
     context.update(code);
     context.sign()
-}
-
-/// Owned by this user, and writable by nobody else.
-fn is_mine(found: &std::fs::Metadata) -> bool {
-    found.uid() == rustix::process::geteuid().as_raw() && found.permissions().mode() & 0o022 == 0
-}
-
-fn open_mine(path: &Path) -> Result<Option<File>, String> {
-    let nofollow = i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).map_err(|error| error.to_string())?;
-    let file = match OpenOptions::new().read(true).custom_flags(nofollow).open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error.to_string()),
-    };
-    let found = file.metadata().map_err(|error| error.to_string())?;
-    if !found.is_file() || !is_mine(&found) || found.permissions().mode() & 0o077 != 0 {
-        return Err("it is not a file of this user's alone".to_owned());
-    }
-    Ok(Some(file))
 }
 
 /// What of the processor native code may depend on: a home directory can be shared by different machines.

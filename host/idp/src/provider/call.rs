@@ -10,15 +10,17 @@ use idp_oci::client::dialect::Scope;
 use wasmtime::component::{Component, HasSelf, Instance, InstancePre, Linker, ResourceTable};
 use wasmtime::{Store, Trap};
 
+use super::clock::Clock;
 use super::context::CallContext;
 use super::convert::{RESULT_MAX, Screen, Screened};
 use super::egress::{Gate, Policy};
-use super::error::{Failure, Limit, LimitHit, NotAllowed, ProviderError};
+use super::error::{Failure, Limit, LimitHit, NoCredential, NotAllowed, ProviderError};
 use super::holdings::Holdings;
 use super::manifest::Manifest;
+use super::memory::Memory;
 use super::pattern::{OriginPattern, Symbols};
 use super::scrub::Scrubber;
-use super::state::{LogBook, Memory, Question, State};
+use super::state::{LogBook, Question, State};
 use super::transport::Transport;
 use super::v0_1::RegistryProvider;
 use super::v0_1::exports::idp::registry_provider::{
@@ -135,25 +137,25 @@ impl Linked {
             log: log.tail(LOG_TAIL),
             ..ProviderError::new(&*self.label, failure, detail)
         };
-        let mut store = self.store(shared, asked, log.clone()).map_err(|error| {
+        let clock = Clock::default();
+        let mut store = self.store(shared, asked, log.clone(), clock.clone()).map_err(|error| {
             let (failure, detail) = classify(&error);
             failed(failure, detail)
         })?;
-        let ran = tokio::time::timeout(time, async {
+        let ran = clock.within(time, async {
             let instance = self.pre.instantiate_async(&mut store).await?;
             run(&mut store, &instance).await
-        })
-        .await;
-        let outcome = match ran {
-            Err(_) => {
+        });
+        let outcome = match ran.await {
+            None => {
                 let detail = format!("it did not answer within {} ms", time.as_millis());
                 return Err(failed(Failure::Limit(Limit::Time), detail));
             }
-            Ok(Err(error)) => {
+            Some(Err(error)) => {
                 let (failure, detail) = classify(&error);
                 return Err(failed(failure, store.data().scrub.line(&detail, 2000)));
             }
-            Ok(Ok(outcome)) => outcome,
+            Some(Ok(outcome)) => outcome,
         };
         tracing::debug!(
             target: "idp::provider",
@@ -194,7 +196,13 @@ impl Linked {
         }
     }
 
-    fn store(&self, shared: &Shared, asked: Asked, log: LogBook) -> wasmtime::Result<Store<State>> {
+    fn store(
+        &self,
+        shared: &Shared,
+        asked: Asked,
+        log: LogBook,
+        clock: Clock,
+    ) -> wasmtime::Result<Store<State>> {
         let scrub = Scrubber::default();
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES_MAX);
@@ -218,6 +226,7 @@ impl Linked {
             question: asked.question,
             granted: asked.granted,
             memory: Arc::clone(&shared.memory),
+            clock,
         };
         let mut store = Store::new(self.pre.component().engine(), state);
         store.limiter(|state| &mut state.holdings);
@@ -290,6 +299,9 @@ fn classify(error: &wasmtime::Error) -> (Failure, String) {
     }
     if let Some(refused) = error.downcast_ref::<NotAllowed>() {
         return (Failure::Denied, refused.to_string());
+    }
+    if let Some(missing) = error.downcast_ref::<NoCredential>() {
+        return (Failure::Credential, missing.to_string());
     }
     let text = format!("{error:#}");
     if let Some(trap) = error.downcast_ref::<Trap>() {

@@ -21,9 +21,10 @@ use super::egress::{Policy, changes_request};
 use super::error::NotAllowed;
 use super::grants::Grants;
 use super::manifest::{EnsureWhen, Manifest};
+use super::memory::Memory;
 use super::pattern::{Captures, Origin, OriginPattern, Symbols};
 use super::secrets::Held;
-use super::state::{Memory, Question, State};
+use super::state::{Question, State};
 use super::transport::Transport;
 use super::v0_1::exports::idp::registry_provider::auth;
 
@@ -75,7 +76,7 @@ impl ProviderDialect {
             transport,
             audiences: Arc::new(audiences),
             settings: Arc::new(settings),
-            memory: Arc::new(Memory::default()),
+            memory: Arc::default(),
             deadline,
         };
         Ok(Self {
@@ -87,6 +88,13 @@ impl ProviderDialect {
             granted: Mutex::default(),
             fallback: None,
         })
+    }
+
+    /// What is remembered, instead of nothing.
+    #[must_use]
+    pub(crate) fn with_memory(mut self, memory: Memory) -> Self {
+        self.shared.memory = Arc::new(memory);
+        self
     }
 
     /// Who answers what the provider leaves to the specification: the client's own Basic and Bearer flow.

@@ -178,7 +178,8 @@ impl Gate {
                     ));
                 }
             }
-            if allowed != Allowed::Granted && !origin.tls && self.symbols.registry.tls {
+            let named = matches!(allowed, Allowed::Granted | Allowed::Written);
+            if !named && !origin.tls && self.symbols.registry.tls {
                 return Err(denied(
                     "origin",
                     format!("{origin}: the realm of an https registry must be https"),
@@ -190,7 +191,7 @@ impl Gate {
                 .checked_sub(1)
                 .ok_or_else(|| denied("requests", "this call may send no further request"))?;
             token_endpoint |= self.policy.is_token_endpoint(&origin, url.path(), &self.symbols);
-            sealed |= token_endpoint || allowed != Allowed::Granted;
+            sealed |= token_endpoint || !named;
             let answer = self.exchange(&out, &url, &origin, addresses).await?;
             self.received += answer.body.len();
             if self.received > RECEIVED_MAX {
@@ -255,6 +256,18 @@ impl Gate {
         if *origin == self.symbols.registry {
             return Ok(addresses);
         }
+        let refuse = |class: Class| {
+            denied(
+                "address",
+                format!("{origin} resolves to a {} address, where the registry is not", class.name()),
+            )
+        };
+        let mut classes = addresses.iter().map(|address| Class::of(*address));
+        if allowed == Allowed::Written {
+            // A stand-in on this machine, a private endpoint: wherever the registry is. What no API is at stays closed.
+            let closed = |class: &Class| matches!(class, Class::Metadata | Class::LinkLocal | Class::Special);
+            return classes.find(closed).map_or(Ok(addresses.clone()), |class| Err(refuse(class)));
+        }
         let home = match self.home.take() {
             Some(home) => home,
             None => {
@@ -268,8 +281,8 @@ impl Gate {
                 }
             }
         };
-        let refused = addresses.iter().map(|address| Class::of(*address)).find(|class| match allowed {
-            Allowed::Granted => !class.allowed_beside(&home),
+        let refused = classes.find(|class| match allowed {
+            Allowed::Granted | Allowed::Written => !class.allowed_beside(&home),
             // Behind a proxy nothing is known of the registry, and the internet is where a realm may be.
             Allowed::Challenge | Allowed::RealmHost => {
                 !(home.contains(class) || home.is_empty()) || !class.allowed_beside(&home)
@@ -278,10 +291,7 @@ impl Gate {
         self.home = Some(home);
         match refused {
             None => Ok(addresses),
-            Some(class) => Err(denied(
-                "address",
-                format!("{origin} resolves to a {} address, where the registry is not", class.name()),
-            )),
+            Some(class) => Err(refuse(class)),
         }
     }
 

@@ -34,6 +34,10 @@ methods = ["GET", "POST"]
 origin = "http://api.example"
 [[egress]]
 origin = "https://inner.example"
+[[egress]]
+origin = "setting:endpoint"
+[[setting]]
+name = "endpoint"
 [[token-endpoint]]
 origin = "realm"
 [[public]]
@@ -100,7 +104,8 @@ impl Script {
 
 fn gate(script: &Arc<Script>, requests: u32) -> Gate {
     let manifest = Manifest::parse(MANIFEST).expect("a manifest");
-    let grants = Grants::new(&manifest, &Allowance::BuiltIn, &HashMap::new().into_iter().collect());
+    let written = ("setting:endpoint".to_owned(), "http://endpoint.example:5000".to_owned());
+    let grants = Grants::new(&manifest, &Allowance::BuiltIn, &[written].into());
     let policy = Policy::new(&manifest, grants, &Default::default());
     let symbols = Symbols {
         registry: Origin::registry("https", "r.example").expect("an origin"),
@@ -175,6 +180,25 @@ async fn addresses_are_checked_behind_names() {
     let beside = Arc::new(home().name("api.example", &["10.9.9.9"]));
     assert_eq!(code(send(&beside, get("https://api.example/")).await), "sent");
     assert_eq!(code(send(&Arc::new(home()), get("https://auth.example/token")).await), "address");
+}
+
+#[tokio::test]
+async fn what_the_user_wrote_may_lie_beside_no_registry() {
+    for (address, expect) in [
+        ("8.8.4.4", "sent"),
+        ("127.0.0.1", "sent"),
+        ("10.0.0.1", "sent"),
+        ("169.254.169.254", "address"),
+        ("169.254.1.1", "address"),
+        ("0.0.0.0", "address"),
+    ] {
+        let script = Arc::new(Script::default().name("endpoint.example", &[address]));
+        let url = "http://endpoint.example:5000/";
+        assert_eq!(code(send(&script, get(url)).await), expect, "{address}");
+    }
+    // That very origin, and no other of the host.
+    let script = Arc::new(Script::default());
+    assert_eq!(code(send(&script, get("http://endpoint.example:5001/")).await), "origin");
 }
 
 #[tokio::test]

@@ -49,6 +49,8 @@ pub enum Failure {
     Limit(Limit),
     /// It wanted what it may not have.
     Denied,
+    /// It asked for a credential, and the place where it should be is broken. Not the provider's fault.
+    Credential,
     /// It cannot run in this host.
     Incompatible,
     /// The host could not read, compile or cache it.
@@ -61,6 +63,7 @@ impl fmt::Display for Failure {
             Self::Crashed => f.write_str("provider-crashed"),
             Self::Limit(limit) => write!(f, "provider-limit: out of {limit}"),
             Self::Denied => f.write_str("provider-denied"),
+            Self::Credential => f.write_str("no credential"),
             Self::Incompatible => f.write_str("provider-incompatible"),
             Self::Unusable => f.write_str("provider-unusable"),
         }
@@ -112,7 +115,7 @@ impl fmt::Display for ProviderError {
             Failure::Crashed | Failure::Limit(_) => {
                 f.write_str("; --log-level debug shows its log, --provider generic goes without it")
             }
-            Failure::Denied | Failure::Incompatible | Failure::Unusable => Ok(()),
+            Failure::Denied | Failure::Credential | Failure::Incompatible | Failure::Unusable => Ok(()),
         }
     }
 }
@@ -125,6 +128,10 @@ impl From<ProviderError> for DialectError {
             Failure::Crashed => (ErrorKind::ProviderFailed, "provider-crashed"),
             Failure::Limit(_) => (ErrorKind::ProviderFailed, "provider-limit"),
             Failure::Denied => (ErrorKind::EgressDenied, "provider-denied"),
+            Failure::Credential => {
+                let code = "credential-source".to_owned();
+                return Self { code, ..Self::new(ErrorKind::Unauthenticated, error.detail) };
+            }
             Failure::Incompatible => (ErrorKind::ProviderFailed, "provider-incompatible"),
             Failure::Unusable => (ErrorKind::ProviderFailed, "provider-unusable"),
         };
@@ -143,6 +150,18 @@ impl fmt::Display for LimitHit {
 }
 
 impl std::error::Error for LimitHit {}
+
+/// Raised by the host when a credential that is asked for cannot be found out: becomes [`Failure::Credential`].
+#[derive(Debug, Clone)]
+pub(crate) struct NoCredential(pub(crate) String);
+
+impl fmt::Display for NoCredential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for NoCredential {}
 
 /// Raised by the host when a result is not one that a provider may give: becomes [`Failure::Denied`].
 #[derive(Debug, Clone)]

@@ -1,5 +1,5 @@
-//! What a provider may reach: what its manifest asks for, as far as the user (or being built in) allows it. One question, [`Grants::check`].
-//! Holds no state of a call and sends nothing.
+//! What a provider may reach, and whose credentials it may use: what its manifest asks for, as far as the user (or being built in) allows
+//! it. Two questions, [`Grants::check`] and [`Grants::allows`]. Holds no state of a call and sends nothing.
 
 use std::collections::BTreeSet;
 use std::str::FromStr;
@@ -9,17 +9,27 @@ use url::Url;
 
 use super::manifest::{EgressRule, Manifest};
 use super::pattern::{Captures, Origin, OriginPattern, PatternError, Symbols, path_matches};
+use crate::config::sources::Source;
 
-/// Something that the user allows a provider: `egress=ORIGIN [METHOD,METHOD] [/PREFIX …]`.
+/// Something that the user allows a provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UserGrant(EgressRule);
+pub struct UserGrant(Allow);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Allow {
+    /// `egress=ORIGIN [METHOD,METHOD] [/PREFIX …]`
+    Egress(EgressRule),
+    /// `source=cloud:aws`
+    Source(Source),
+}
 
 /// Why a text is no grant.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GrantError {
     /// Not of this form.
     #[error(
-        "`{0}` is not a grant: write egress=ORIGIN [METHOD,METHOD] [/PATH], for example `egress=https://auth.example:8443 GET,POST /token`"
+        "`{0}` is not a grant: write egress=ORIGIN [METHOD,METHOD] [/PATH], for example `egress=https://auth.example:8443 GET,POST /token`, \
+         or source=SOURCE, for example `source=cloud:aws`"
     )]
     Form(String),
     /// The origin.
@@ -32,6 +42,11 @@ impl FromStr for UserGrant {
 
     fn from_str(text: &str) -> Result<Self, GrantError> {
         let refuse = || GrantError::Form(text.chars().take(300).collect());
+        if let Some(source) = text.trim().strip_prefix("source=") {
+            let source: Source = source.parse().map_err(|_| refuse())?;
+            // The others are there for every provider.
+            return if source.is_ambient() { Ok(Self(Allow::Source(source))) } else { Err(refuse()) };
+        }
         let mut words = text.trim().strip_prefix("egress=").ok_or_else(refuse)?.split_whitespace().peekable();
         let origin: OriginPattern = words.next().ok_or_else(refuse)?.parse()?;
         let is_path = |word: &&str| word.starts_with('/') || *word == "*";
@@ -50,14 +65,22 @@ impl FromStr for UserGrant {
             return Err(refuse());
         }
         let paths = if paths.is_empty() { vec!["/".to_owned()] } else { paths };
-        Ok(Self(EgressRule { origin, methods, paths }))
+        Ok(Self(Allow::Egress(EgressRule { origin, methods, paths })))
     }
 }
 
 impl std::fmt::Display for UserGrant {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&line(&self.0))
+        match &self.0 {
+            Allow::Egress(rule) => f.write_str(&line(rule)),
+            Allow::Source(source) => f.write_str(&source_line(source)),
+        }
     }
+}
+
+/// `source=cloud:aws`
+pub(crate) fn source_line(source: &Source) -> String {
+    format!("source={source}")
 }
 
 /// `egress=https://auth.example GET,POST /token`
@@ -102,6 +125,8 @@ impl std::fmt::Display for Denied {
 pub enum Allowed {
     /// A named origin or the registry.
     Granted,
+    /// The origin of a URL that the user wrote as a setting: where it lies is the user's own choice.
+    Written,
     /// Only by being the realm of a challenge, on another origin than the registry's: its answer is sealed.
     Challenge,
     /// Only by being on the host of such a realm: sealed too, but no token endpoint.
@@ -112,7 +137,12 @@ pub enum Allowed {
 #[derive(Debug, Clone)]
 pub struct Grants {
     asked: Vec<EgressRule>,
+    /// Those of `asked` that came from a setting.
+    written: Vec<OriginPattern>,
     allowed: Option<Vec<EgressRule>>,
+    /// Asked for, and not there for everybody.
+    sources: Vec<Source>,
+    granted: Vec<Source>,
 }
 
 fn matches(rule: &EgressRule, method: &str, origin: &Origin, path: &str, symbols: &Symbols) -> bool {
@@ -129,13 +159,21 @@ impl Grants {
     /// Joins what is asked with what is allowed. `captures` are the parts of the registry's name; a template over a part that it
     /// does not give asks for nothing.
     pub fn new(manifest: &Manifest, allowance: &Allowance, captures: &Captures) -> Self {
-        let mut asked = Vec::new();
+        let (mut asked, mut written) = (Vec::new(), Vec::new());
         for rule in &manifest.egress {
             match rule.origin.fill(captures) {
-                Ok(origin) => asked.push(EgressRule { origin, ..rule.clone() }),
-                Err(error) => tracing::debug!(target: "idp::provider", provider = manifest.name, %error),
+                Ok(origin) => {
+                    if matches!(rule.origin, OriginPattern::Setting(_)) {
+                        written.push(origin.clone());
+                    }
+                    asked.push(EgressRule { origin, ..rule.clone() });
+                }
+                // A manifest may have a template for every form of name; all but one are not for this one.
+                Err(error) => tracing::trace!(target: "idp::provider", provider = manifest.name, %error),
             }
         }
+        let sources = manifest.ambient_sources().into_iter().cloned().collect();
+        let mut granted = Vec::new();
         let allowed = match allowance {
             Allowance::BuiltIn => None,
             Allowance::User(grants) => {
@@ -145,11 +183,16 @@ impl Grants {
                     paths: vec!["/".to_owned()],
                 };
                 let mut rules = vec![implied(OriginPattern::Registry), implied(OriginPattern::Realm)];
-                rules.extend(grants.iter().map(|grant| grant.0.clone()));
+                for grant in grants {
+                    match &grant.0 {
+                        Allow::Egress(rule) => rules.push(rule.clone()),
+                        Allow::Source(source) => granted.push(source.clone()),
+                    }
+                }
                 Some(rules)
             }
         };
-        Self { asked, allowed }
+        Self { asked, written, allowed, sources, granted }
     }
 
     /// Whether a request may go out, as far as names decide it.
@@ -178,13 +221,24 @@ impl Grants {
             return Ok(Allowed::Granted);
         }
         let by = |wanted: fn(&OriginPattern) -> bool| asked.iter().any(|rule| wanted(&rule.origin));
-        Ok(if by(|origin| !matches!(origin, OriginPattern::Realm | OriginPattern::RealmHost)) {
+        Ok(if asked.iter().any(|rule| self.written.contains(&rule.origin)) {
+            Allowed::Written
+        } else if by(|origin| !matches!(origin, OriginPattern::Realm | OriginPattern::RealmHost)) {
             Allowed::Granted
         } else if by(|origin| *origin == OriginPattern::Realm) {
             Allowed::Challenge
         } else {
             Allowed::RealmHost
         })
+    }
+
+    /// Whether credentials may be taken from a source; else the line to add.
+    pub fn allows(&self, source: &Source) -> Result<(), String> {
+        if self.is_built_in() || !source.is_ambient() || self.granted.contains(source) {
+            Ok(())
+        } else {
+            Err(source_line(source))
+        }
     }
 
     /// Whether everything asked for is allowed because the provider is part of idp.
@@ -194,12 +248,15 @@ impl Grants {
 
     /// What is asked for, one line each, and whether it is allowed.
     pub fn lines(&self) -> Vec<(String, bool)> {
-        self.asked.iter().map(|rule| (line(rule), self.covers(rule))).collect()
+        let egress = self.asked.iter().map(|rule| (line(rule), self.covers(rule)));
+        let sources = self.sources.iter().map(|source| (source_line(source), self.allows(source).is_ok()));
+        egress.chain(sources).collect()
     }
 
     /// The lines that would have to be added so that everything asked for is allowed.
     pub fn missing(&self) -> BTreeSet<String> {
-        self.asked.iter().filter(|rule| !self.covers(rule)).map(line).collect()
+        let egress = self.asked.iter().filter(|rule| !self.covers(rule)).map(line);
+        egress.chain(self.sources.iter().filter_map(|source| self.allows(source).err())).collect()
     }
 
     fn covers(&self, asked: &EgressRule) -> bool {
@@ -242,7 +299,8 @@ mod tests {
              [[egress]]\norigin = \"realm-host\"\npaths = [\"/api/v4/\"]\n\
              [[egress]]\norigin = \"setting:api\"\n[[setting]]\nname = \"api\"\n\
              [[egress]]\norigin = \"setting:other\"\n[[setting]]\nname = \"other\"\n\
-             [[egress]]\norigin = \"https://api.{region}.example.com\"\nmethods = [\"POST\"]\npaths = [\"/token\"]\n",
+             [[egress]]\norigin = \"https://api.{region}.example.com\"\nmethods = [\"POST\"]\npaths = [\"/token\"]\n\
+             [[credential]]\nslot = \"registry\"\nsources = [\"docker\", \"cloud:aws\", \"cloud:later\", \"prompt\"]\n",
         )
         .expect("a manifest");
         let allowance = match user {
@@ -289,7 +347,7 @@ mod tests {
             (None, "GET", "https://auth.example/api/v4/projects", Some(Allowed::RealmHost)),
             (None, "POST", "https://auth.example/api/v4/projects", None),
             (None, "GET", "https://elsewhere.example/api/v4/projects", None),
-            (None, "GET", "https://git.example:8443/sub/api", Some(Allowed::Granted)),
+            (None, "GET", "https://git.example:8443/sub/api", Some(Allowed::Written)),
             (None, "GET", "https://git.example/sub/api", None),
             (None, "HEAD", "https://r.example/v2/x", Some(Allowed::Granted)),
             (None, "POST", "https://r.example/oauth", Some(Allowed::Granted)),
@@ -322,6 +380,17 @@ mod tests {
     }
 
     #[test]
+    fn credentials_of_a_cloud_are_not_everybodys() {
+        let source = "cloud:aws".parse().expect("a source");
+        assert_eq!(grants(None).allows(&source), Ok(()));
+        let line = grants(Some(&[])).allows(&source).expect_err("not granted");
+        assert_eq!(line, "source=cloud:aws");
+        assert_eq!(grants(Some(&[&line])).allows(&source), Ok(()));
+        let other = "env:AWS_SECRET_ACCESS_KEY".parse().expect("a source");
+        assert!(grants(Some(&[&line])).allows(&other).is_err());
+    }
+
+    #[test]
     fn what_is_missing() {
         assert!(grants(None).missing().is_empty());
         let missing: Vec<String> = grants(Some(&[])).missing().into_iter().collect();
@@ -331,7 +400,8 @@ mod tests {
                 "egress=https://api.eu.example.com POST /token",
                 "egress=https://git.example:8443 GET",
                 "egress=realm-host GET /api/v4/",
-                "egress=registry GET,DELETE /v2/ /api/"
+                "egress=registry GET,DELETE /v2/ /api/",
+                "source=cloud:aws"
             ]
         );
         let lines: Vec<&str> = missing.iter().map(String::as_str).collect();
@@ -340,7 +410,13 @@ mod tests {
 
     #[test]
     fn grants_print_and_parse_again() {
-        for text in ["egress=https://a.example", "egress=registry GET,PUT /v2/ /x", "egress=realm /token"] {
+        for text in [
+            "egress=https://a.example",
+            "egress=registry GET,PUT /v2/ /x",
+            "egress=realm /token",
+            "source=cloud:aws",
+            "source=env:A_USER+A_PASSWORD@A_HOST",
+        ] {
             let grant: UserGrant = text.parse().expect(text);
             assert_eq!(grant.to_string().parse::<UserGrant>().expect(text), grant);
         }
@@ -351,6 +427,9 @@ mod tests {
             "https://a.example",
             "egress=https://a.example get",
             "egress=realm GET x",
+            "source=",
+            "source=docker",
+            "source=cloud:nowhere",
         ] {
             assert!(bad.parse::<UserGrant>().is_err(), "{bad}");
         }

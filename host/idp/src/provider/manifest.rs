@@ -7,6 +7,7 @@ use wasmparser::{Encoding, Parser, Payload};
 
 use super::pattern::{HostPattern, OriginPattern};
 use super::scrub::printable;
+use crate::config::sources::Source;
 
 /// Name of the custom section.
 pub(crate) const SECTION: &str = "idp:provider";
@@ -170,8 +171,8 @@ pub struct CredentialSlot {
     #[serde(default)]
     pub kinds: Vec<String>,
     /// Where the host looks, in order.
-    #[serde(default)]
-    pub sources: Vec<String>,
+    #[serde(default, deserialize_with = "Source::known")]
+    pub sources: Vec<Source>,
     /// Where it may be sent.
     #[serde(default = "registry_and_realm")]
     pub audience: Vec<OriginPattern>,
@@ -364,6 +365,17 @@ impl Manifest {
     pub fn wire_host(&self, registry: &Registry) -> Option<Registry> {
         let rule = self.host.iter().find(|rule| rule.pattern.matches(registry.as_str()).is_some())?;
         rule.wire.as_deref()?.parse().ok()
+    }
+
+    /// The sources it names that are not there for everybody, each once.
+    pub fn ambient_sources(&self) -> Vec<&Source> {
+        let mut found: Vec<&Source> = Vec::new();
+        for source in self.credential.iter().flat_map(|slot| &slot.sources) {
+            if source.is_ambient() && !found.contains(&source) {
+                found.push(source);
+            }
+        }
+        found
     }
 
     /// `gitea 0.1.0`

@@ -9,7 +9,8 @@
 //! | [`pattern`] [`address`] [`grants`] [`egress`] [`answer`] | what may go out, and what may come back |
 //! | [`secrets`] [`scrub`] | values that a guest may use and not see |
 //! | [`engine`] [`compile`] [`cache`] [`load`] | from component to code |
-//! | [`call`] [`state`] [`wasi`] [`v0_1`] | one question in one fresh store |
+//! | [`memory`] [`private`] | what a provider asked to keep, and files that are this user's alone |
+//! | [`call`] [`clock`] [`state`] [`wasi`] [`v0_1`] | one question in one fresh store |
 //! | [`dialect`] [`product`] | what the host asks |
 
 mod address;
@@ -18,6 +19,7 @@ mod builtin;
 mod cache;
 mod call;
 mod challenge;
+mod clock;
 pub mod compile;
 mod context;
 mod convert;
@@ -34,7 +36,9 @@ mod load;
 mod manifest;
 #[cfg(test)]
 mod measure;
+mod memory;
 mod pattern;
+mod private;
 mod product;
 mod registry;
 mod scrub;
@@ -46,7 +50,7 @@ mod v0_1;
 mod wasi;
 
 pub use address::Class;
-pub use context::{CallContext, CredentialSet};
+pub use context::{CallContext, CredentialSet, Deferred, Find};
 pub use detected::{Detected, Detections};
 pub use dialect::{NOT_EXPORTED, ProviderDialect};
 pub use engine::Backend;

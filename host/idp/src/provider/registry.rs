@@ -23,6 +23,7 @@ use super::error::{Failure, ProviderError};
 use super::grants::{Allowance, Grants, UserGrant};
 use super::load::{self, Trusted};
 use super::manifest::{COMPONENT_MAX, Manifest, ManifestError};
+use super::memory::{Memory, Vault, identity};
 use super::pattern::{Captures, setting_key};
 use super::select::{self, CERTAIN_ENOUGH, Candidate, Evidence};
 use super::transport::{Direct, Transport};
@@ -151,6 +152,13 @@ pub struct Selection {
 }
 
 impl Selection {
+    /// Whether the user or the registry's name decided, and not what an answer looks like.
+    pub fn is_named(&self) -> bool {
+        self.evidence.iter().any(|evidence| {
+            matches!(evidence, Evidence::Flag(_) | Evidence::Configured(_) | Evidence::Host { .. })
+        })
+    }
+
     /// Adds what `identify` derived.
     fn derived(&mut self, settings: BTreeMap<String, String>) {
         for (name, value) in settings {
@@ -384,7 +392,7 @@ impl Providers {
         let captures = select::captures(&provider.manifest, &request.registry);
         let mut captures = captures.map(|(_, captures)| captures).unwrap_or_default();
         let settings = match provider.source {
-            Source::BuiltIn(_) => self.from_environment(&provider.manifest),
+            Source::BuiltIn(_) => self.environment_settings(&provider.manifest),
             Source::File(_) => BTreeMap::new(),
         };
         // What the user set may name an origin to reach; what a registry made us derive may not.
@@ -400,7 +408,7 @@ impl Providers {
     }
 
     /// The settings that the environment gives.
-    fn from_environment(&self, manifest: &Manifest) -> BTreeMap<String, String> {
+    fn environment_settings(&self, manifest: &Manifest) -> BTreeMap<String, String> {
         let given = manifest.setting.iter().filter_map(|setting| {
             let value = setting.env.iter().find_map(|name| self.config.environment.named(name))?;
             Some((setting.name.clone(), value))
@@ -418,7 +426,12 @@ impl Providers {
         for (key, value) in &selection.settings {
             context.settings.entry(key.clone()).or_insert_with(|| value.clone());
         }
-        ProviderDialect::new(
+        let vault = Vault::new(
+            self.config.state_dir.join("remembered"),
+            self.config.state_dir.join("remembered.key"),
+            identity(&selection.provider, &context),
+        );
+        let dialect = ProviderDialect::new(
             linked,
             Arc::clone(&selection.provider.manifest),
             selection.grants.clone(),
@@ -426,7 +439,8 @@ impl Providers {
             context,
             Arc::clone(&self.config.transport),
             self.config.deadline,
-        )
+        )?;
+        Ok(dialect.with_memory(Memory::kept_in(vault)))
     }
 
     async fn link(&self, info: &ProviderInfo) -> Result<Linked, ProviderError> {

@@ -21,6 +21,18 @@ pub(crate) const SECRET_MAX: usize = 1024 * 1024;
 pub(crate) struct Audience(Vec<Arc<[OriginPattern]>>);
 
 impl Audience {
+    fn patterns(&self) -> Vec<Vec<String>> {
+        self.0.iter().map(|list| list.iter().map(ToString::to_string).collect()).collect()
+    }
+
+    fn parse(lists: &[Vec<String>]) -> Option<Self> {
+        let list = |patterns: &Vec<String>| {
+            let patterns: Result<Vec<OriginPattern>, _> = patterns.iter().map(|text| text.parse()).collect();
+            Some(Arc::from(patterns.ok()?))
+        };
+        lists.iter().map(list).collect::<Option<Vec<_>>>().map(Self)
+    }
+
     /// These origins and no others.
     pub(crate) fn only(origins: Vec<OriginPattern>) -> Self {
         Self(vec![origins.into()])
@@ -71,6 +83,21 @@ pub struct Held(Arc<Inner>);
 impl fmt::Debug for Held {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Held(…)")
+    }
+}
+
+/// A secret as it is written down, sealed: with its limits.
+#[derive(serde::Serialize, serde::Deserialize)]
+pub(crate) struct Written {
+    value: String,
+    audience: Vec<Vec<String>>,
+    document: bool,
+    whole: bool,
+}
+
+impl Drop for Written {
+    fn drop(&mut self) {
+        zeroize::Zeroize::zeroize(&mut self.value);
     }
 }
 
@@ -155,6 +182,24 @@ impl Held {
         Self(Arc::new(Inner { bytes, audience, long_lived, document: true, whole: true }))
     }
 
+    /// For writing down. Not what outlives the command anyway: the user keeps it elsewhere, and no second copy is made.
+    pub(crate) fn write(&self) -> Option<Written> {
+        if self.0.long_lived {
+            return None;
+        }
+        let Inner { bytes, audience, document, whole, .. } = &*self.0;
+        let value = STANDARD.encode(bytes.as_slice());
+        Some(Written { value, audience: audience.patterns(), document: *document, whole: *whole })
+    }
+
+    /// What was written down.
+    pub(crate) fn read(written: &Written) -> Option<Self> {
+        let bytes = Zeroizing::new(STANDARD.decode(&written.value).ok()?);
+        let audience = Audience::parse(&written.audience)?;
+        let (document, whole) = (written.document, written.whole);
+        Some(Self(Arc::new(Inner { bytes, audience, long_lived: false, document, whole })))
+    }
+
     /// The bytes. For rendering and for the echo guard only.
     pub(crate) fn expose(&self) -> &[u8] {
         &self.0.bytes
@@ -202,8 +247,8 @@ pub(crate) fn assemble(parts: &[Part]) -> Result<Held, SecretError> {
     Ok(rendered.derive(rendered.bytes.clone()))
 }
 
-/// The same secret in another form.
-fn one(held: &Held, bytes: Vec<u8>) -> Result<Held, SecretError> {
+/// The same secret in another form, which is a document or none.
+fn one(held: &Held, bytes: Vec<u8>, document: bool) -> Result<Held, SecretError> {
     if bytes.len() > SECRET_MAX {
         return Err(SecretError::TooLarge);
     }
@@ -211,7 +256,7 @@ fn one(held: &Held, bytes: Vec<u8>) -> Result<Held, SecretError> {
         bytes: Zeroizing::new(bytes),
         audience: held.0.audience.clone(),
         long_lived: held.long_lived(),
-        document: false,
+        document,
         whole: held.0.whole,
     })))
 }
@@ -232,7 +277,7 @@ pub(crate) fn encode(held: &Held, encoding: &str) -> Result<Held, SecretError> {
         }
         _ => return Err(SecretError::Unsupported),
     };
-    one(held, text.into_bytes())
+    one(held, text.into_bytes(), false)
 }
 
 /// `secrets.decode`. Not of anything assembled: with chosen text around a secret, success or failure is an oracle.
@@ -251,7 +296,8 @@ pub(crate) fn decode(held: &Held, encoding: &str) -> Result<Held, SecretError> {
         "json-string" => serde_json::from_slice::<String>(bytes).map_err(|_| SecretError::Form)?.into_bytes(),
         _ => return Err(SecretError::Unsupported),
     };
-    one(held, decoded)
+    // What was a whole document is one without its wrapping (`_json_key_base64`).
+    one(held, decoded, held.0.document)
 }
 
 /// `secrets.digest`: the raw bytes of the digest.

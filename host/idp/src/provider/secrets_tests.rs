@@ -46,6 +46,21 @@ fn fields_of_whole_documents_only() {
 }
 
 #[test]
+fn a_document_in_base64_is_one_when_it_is_decoded() {
+    let wrapped = held("eyJrZXkiOiJ4In0=", &["registry"]);
+    assert!(wrapped.json_field("/key").is_none());
+    let document = decode(&wrapped, "base64").expect("decoded");
+    assert_eq!(document.json_field("/key").expect("a field").expose(), b"x");
+    assert!(encode(&document, "base64").expect("encoded").json_field("").is_none());
+    let field =
+        held("{\"inner\":\"eyJrZXkiOiJ4In0=\"}", &["registry"]).json_field("/inner").expect("a field");
+    assert!(
+        decode(&field, "base64").expect("decoded").json_field("/key").is_none(),
+        "a field is no document"
+    );
+}
+
+#[test]
 fn decoding_is_no_oracle() {
     let secret = held("0a1b", &["registry"]);
     // "Is the first digit below 8?": a surrogate or not. "Is the length even?": hexadecimal or not.

@@ -3,16 +3,18 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use idp_oci::client::dialect::{Answer, Challenge, Scope};
 use wasmtime::component::{Resource, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
+use super::clock::Clock;
 use super::context::CallContext;
 use super::egress::Gate;
-use super::error::{Limit, LimitHit};
+use super::error::{Limit, LimitHit, NoCredential};
 use super::holdings::Holdings;
+use super::memory::Memory;
 use super::pattern::OriginPattern;
 use super::scrub::Scrubber;
 use super::secrets::{Audience, Held};
@@ -22,8 +24,6 @@ use super::v0_1::idp::registry_provider::{ambient, invocation, log, types};
 pub(crate) const LOG_LINES: usize = 200;
 /// Bytes a line.
 pub(crate) const LOG_LINE: usize = 4096;
-/// Values kept for a provider at once.
-const REMEMBERED_MAX: usize = 64;
 /// Bytes of the secrets that one call derives.
 const DERIVED_MAX: usize = 64 * 1024 * 1024;
 
@@ -64,30 +64,6 @@ impl LogBook {
     pub(crate) fn tail(&self, count: usize) -> Vec<String> {
         let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         lines[lines.len().saturating_sub(count)..].to_vec()
-    }
-}
-
-/// What `invocation.remember` keeps, for one provider and one identity. In memory: it ends with the process.
-#[derive(Debug, Default)]
-pub(crate) struct Memory(Mutex<HashMap<String, (Held, Instant)>>);
-
-impl Memory {
-    fn get(&self, key: &str) -> Option<Held> {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        kept.retain(|_, (_, until)| *until > now);
-        kept.get(key).map(|(held, _)| held.clone())
-    }
-
-    fn put(&self, key: String, held: Held, lifetime: Duration) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        kept.retain(|_, (_, until)| *until > now);
-        // A day at most, so that the sum below cannot overflow either.
-        let until = now + lifetime.min(Duration::from_secs(86_400));
-        if kept.len() < REMEMBERED_MAX || kept.contains_key(&key) {
-            kept.insert(key, (held, until));
-        }
     }
 }
 
@@ -138,6 +114,7 @@ pub(crate) struct State {
     pub(crate) question: Question,
     pub(crate) granted: Vec<Scope>,
     pub(crate) memory: Arc<Memory>,
+    pub(crate) clock: Clock,
 }
 
 impl State {
@@ -214,9 +191,13 @@ impl invocation::Host for State {
 
     async fn credential(&mut self, slot: String) -> wasmtime::Result<Option<invocation::CredentialSet>> {
         let context = Arc::clone(&self.context);
-        let (Some(set), Some(declared)) = (context.credentials.get(&slot), self.audiences.get(&slot)) else {
-            return Ok(None);
+        let Some(declared) = self.audiences.get(&slot) else { return Ok(None) };
+        let set = {
+            // What a helper program takes is not the provider's time.
+            let _pause = self.clock.pause();
+            context.credential(&slot).await.map_err(|why| NoCredential(why.to_owned()))?
         };
+        let Some(set) = set else { return Ok(None) };
         let audience = Audience::only([declared.as_slice(), &set.audience].concat());
         let mut secret = Vec::with_capacity(set.secrets.len());
         for (name, value) in &set.secrets {
@@ -244,7 +225,7 @@ impl invocation::Host for State {
     async fn subject(&mut self) -> wasmtime::Result<Option<invocation::Answer>> {
         let Some(answer) = &self.question.subject else { return Ok(None) };
         // The host sent that request: with the credentials, whether or not the guest has asked for them in this call.
-        for value in self.context.credentials.values().flat_map(|set| &set.secrets).map(|(_, value)| value) {
+        for value in self.context.secrets() {
             self.scrub.learn(&Held::credential(value, Audience::only(Vec::new())))?;
         }
         Ok(Some(subject(answer, &self.scrub)))

@@ -70,7 +70,7 @@ pub(crate) fn encode(value: &secret::Secret, encoding: &str) -> Result<Secret> {
 }
 
 pub(crate) fn decode(value: &secret::Secret, encoding: &str) -> Result<Secret> {
-    Ok(value.0.derive(value::decode(&value.0.0.bytes, encoding)?))
+    Ok(value.0.unwrap(value::decode(&value.0.0.bytes, encoding)?))
 }
 
 pub(crate) fn digest(algorithm: &str, data: &[Segment<'_>]) -> Result<Secret> {

@@ -54,6 +54,11 @@ impl Secret {
         Self::new(self.0.bytes.clone(), audience, self.0.long_lived, self.0.document)
     }
 
+    /// The same secret, decoded: what was a whole document still is one.
+    pub(crate) fn unwrap(&self, bytes: Vec<u8>) -> Self {
+        Self::new(bytes, self.0.audience.clone(), self.0.long_lived, self.0.document)
+    }
+
     /// The same secret in another form.
     pub(crate) fn derive(&self, bytes: Vec<u8>) -> Self {
         Self::new(bytes, self.0.audience.clone(), self.0.long_lived, false)
@@ -72,10 +77,7 @@ pub(crate) fn encode(bytes: &[u8], encoding: &str) -> Result<Vec<u8>> {
         "base64url-nopad" => URL_SAFE_NO_PAD.encode(bytes).into_bytes(),
         "hex" => hex(bytes).into_bytes(),
         "percent" => crate::link::percent(&String::from_utf8_lossy(bytes)).into_bytes(),
-        "json-string" => {
-            let quoted = serde_json::Value::from(String::from_utf8_lossy(bytes)).to_string();
-            quoted.as_bytes()[1..quoted.len() - 1].to_vec()
-        }
+        "json-string" => serde_json::Value::from(String::from_utf8_lossy(bytes)).to_string().into_bytes(),
         _ => return Err(unknown("encoding", encoding)),
     })
 }

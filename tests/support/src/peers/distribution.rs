@@ -17,6 +17,23 @@ pub struct Options {
     pub auth: Option<(String, String)>,
     /// Whether blobs and manifests may be deleted.
     pub delete: bool,
+    /// A token service to trust, instead of a password.
+    pub tokens: Option<Tokens>,
+}
+
+/// A token service (`auth: token`).
+#[derive(Debug, Clone)]
+pub struct Tokens {
+    /// Its URL.
+    pub realm: String,
+    /// The certificate of the key that it signs with.
+    pub certificate: PathBuf,
+}
+
+impl Tokens {
+    /// Who signs, for whom.
+    pub(super) const ISSUER: &str = "a token service for one test";
+    const SERVICE: &str = "a registry for one test";
 }
 
 /// Starts CNCF distribution.
@@ -54,6 +71,14 @@ async fn start(peer: &'static str, program: PathBuf, options: &Options) -> Resul
                 let users = dir.join("htpasswd");
                 fs::write(&users, htpasswd(user, password)?)?;
                 config["auth"] = serde_json::json!({"htpasswd": {"realm": "basic-realm", "path": users}});
+            }
+            if let Some(tokens) = &options.tokens {
+                config["auth"] = serde_json::json!({"token": {
+                    "realm": tokens.realm,
+                    "service": Tokens::SERVICE,
+                    "issuer": Tokens::ISSUER,
+                    "rootcertbundle": tokens.certificate,
+                }});
             }
             // JSON is YAML.
             let file = dir.join("config.yml");

@@ -18,9 +18,11 @@
 mod access;
 mod crane;
 mod distribution;
+mod docker_auth;
 mod dockerd;
 mod gitea;
 mod http;
+pub mod moto;
 mod olareg;
 mod server;
 mod zot;
@@ -31,9 +33,11 @@ use std::path::{Path, PathBuf};
 
 pub use access::Access;
 pub use crane::CraneRegistry;
-pub use distribution::{Distribution, Options};
+pub use distribution::{Distribution, Options, Tokens};
+pub use docker_auth::DockerAuth;
 pub use dockerd::Dockerd;
 pub use gitea::Gitea;
+pub use moto::Moto;
 pub use olareg::{Login, Olareg};
 pub use server::Server;
 pub use zot::Zot;

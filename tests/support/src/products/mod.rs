@@ -7,5 +7,13 @@
 pub mod acr;
 pub mod base;
 pub mod ghcr;
+pub mod cloud;
+pub mod dockerhub;
+pub mod ecr;
+pub mod ecr_public;
+pub mod forward;
+pub mod gar;
+pub mod ghcr;
+pub mod gitlab;
 pub mod harbor;
 pub mod quay;

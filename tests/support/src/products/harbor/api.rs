@@ -16,14 +16,14 @@ fn decode(text: &str) -> String {
 
 /// Whether a CLI secret is good for a call (src/server/middleware/security/oidc_cli.go).
 fn takes_cli_secrets(method: &str, parts: &[&str]) -> bool {
-    match (method, parts) {
+    matches!(
+        (method, parts),
         ("POST", ["projects"])
-        | ("GET", ["projects" | "systeminfo"])
-        | ("GET", ["projects", _, "repositories"])
-        | ("GET", ["projects", _, "repositories", _, "artifacts"])
-        | ("DELETE", ["projects", _, "repositories", _, "artifacts", _, "tags", _]) => true,
-        _ => false,
-    }
+            | ("GET", ["projects" | "systeminfo"])
+            | ("GET", ["projects", _, "repositories"])
+            | ("GET", ["projects", _, "repositories", _, "artifacts"])
+            | ("DELETE", ["projects", _, "repositories", _, "artifacts", _, "tags", _])
+    )
 }
 
 impl Harbor {
