@@ -6,7 +6,6 @@
 
 pub mod acr;
 pub mod base;
-pub mod ghcr;
 pub mod cloud;
 pub mod dockerhub;
 pub mod ecr;
