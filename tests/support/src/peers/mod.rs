@@ -122,6 +122,12 @@ pub fn tool(name: &str) -> Result<PathBuf, Unavailable> {
     }
 }
 
+/// Path of a file that a peer brings: `data("harbor-api", "swagger.yaml")`.
+pub fn data(peer: &'static str, file: &str) -> Result<PathBuf, Unavailable> {
+    let path = peers_dir().join("share").join(peer).join(file);
+    if path.is_file() { Ok(path) } else { Err(Unavailable::NotBuilt { peer, path }) }
+}
+
 /// Where `tests/peers/build` puts things: `$IDP_PEERS_DIR`, else `target/peers` of this checkout.
 fn peers_dir() -> PathBuf {
     env::var_os("IDP_PEERS_DIR").filter(|value| !value.is_empty()).map_or_else(
