@@ -51,24 +51,27 @@ pub(crate) fn ensure(name: &str, options: &Pairs) -> Result<Repository> {
     let registry = invocation::registry();
     if !list::flag(options, "create-parent") {
         return Err(Error::not_found(format!(
-            "{registry} has neither a user nor an organisation `{owner}`; make one there first"
+            "{registry} has neither a user nor an organisation `{owner}`; make one there first, or let `idp push --create` make the \
+             organisation"
         ))
         .code("owner-missing")
         .extra("missing", "organisation")
         .extra("name", owner));
     }
     let visibility = list::get(options, "visibility").unwrap_or("private");
+    let mut made = repository(name, "created");
+    made.extra.extend(pairs([
+        ("created", "organisation"),
+        ("created-name", owner.as_str()),
+        ("visibility", visibility),
+    ]));
     if invocation::dry_run() {
-        return Ok(repository(name, "created"));
+        return Ok(made);
     }
     let body = json!({ "username": owner, "visibility": visibility, "description": list::get(options, "description") });
     let answer = ask(Request::post(api("/orgs")).json(&body))?;
     match answer.status() {
-        201 => {
-            let mut made = repository(name, "created");
-            made.extra.extend(pairs([("visibility", visibility)]));
-            Ok(made)
-        }
+        201 => Ok(made),
         // Somebody was faster.
         409 | 422 if ask(Request::get(api(&format!("/users/{}", link::percent(&owner)))))?.is_success() => {
             Ok(repository(name, "implicit"))

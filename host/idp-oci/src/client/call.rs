@@ -12,6 +12,7 @@ use super::error::{ClientError, Refusal, RegistryError};
 use super::http::{Body, ERROR_BODY, Http, HttpError, Request, Response, Whole, authority};
 use super::outage::Next;
 use super::progress::Event;
+use super::rate::RateLimit;
 use super::redirect::same_origin;
 use super::retry::Waits;
 use super::scheme::Scheme;
@@ -256,6 +257,10 @@ impl Client {
                     outages.reached(&here);
                     outages.reached(&authority(&response.url));
                     self.show_warnings(&response.headers);
+                    if let Some(limit) = RateLimit::of(&response.headers) {
+                        let mut last = self.shared.rate_limit.lock().unwrap_or_else(PoisonError::into_inner);
+                        *last = Some(limit);
+                    }
                     return Ok(response);
                 }
                 Err(HttpError::Connect { host, why }) => (host, why),

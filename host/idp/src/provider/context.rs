@@ -88,6 +88,22 @@ pub struct CallContext {
     pub operation: String,
     /// Nothing is to be changed.
     pub dry_run: bool,
+    /// How far a push may go to make room for what is pushed.
+    pub create: Create,
+    /// Visibility of what is made; the provider's choice, which is to be private, unless given.
+    pub visibility: Option<String>,
+}
+
+/// What may be made before a push.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Create {
+    /// Nothing.
+    Never,
+    /// The repository itself, where the product wants that.
+    #[default]
+    Repository,
+    /// What it lies in, too: a project, an organisation.
+    Parent,
 }
 
 impl CallContext {
@@ -101,6 +117,8 @@ impl CallContext {
             deferred: HashMap::new(),
             operation: operation.to_owned(),
             dry_run: false,
+            create: Create::default(),
+            visibility: None,
         }
     }
 

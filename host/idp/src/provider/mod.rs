@@ -50,7 +50,7 @@ mod v0_1;
 mod wasi;
 
 pub use address::Class;
-pub use context::{CallContext, CredentialSet, Deferred, Find};
+pub use context::{CallContext, Create, CredentialSet, Deferred, Find};
 pub use detected::{Detected, Detections};
 pub use dialect::{NOT_EXPORTED, ProviderDialect};
 pub use engine::Backend;
