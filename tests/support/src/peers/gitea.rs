@@ -137,7 +137,8 @@ impl Gitea {
 /// The configuration: everything off that a container registry does not need.
 fn app_ini(dir: &Path, share: &Path, port: u16, options: &GiteaOptions) -> String {
     let (dir, share) = (dir.display(), share.display());
-    let root_url = options.root_url.unwrap_or("http://127.0.0.1:{port}/").replace("{port}", &port.to_string());
+    let root_url =
+        options.root_url.unwrap_or("http://127.0.0.1:{port}/").replace("{port}", &port.to_string());
     let GiteaOptions { packages, under_path, .. } = options;
     format!(
         "WORK_PATH = {dir}\nRUN_MODE = prod\n\
