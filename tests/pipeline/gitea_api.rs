@@ -1,5 +1,6 @@
 //! A real Gitea, of two lines: what is listed, deleted and refused, by its API and by the registry.
 
+use idp_test_support::faults::digest_of;
 use idp_test_support::peers::{self, Gitea, GiteaOptions};
 use idp_test_support::sandbox::Sandbox;
 
@@ -93,6 +94,41 @@ async fn limits_are_explained() {
         for told in ["quota", "LIMIT_SIZE_CONTAINER", "LIMIT_TOTAL_OWNER_SIZE"] {
             assert!(refused.stderr.contains(told), "{told}: {refused}");
         }
+    }
+}
+
+/// An image layout whose config is no JSON.
+fn odd_layout(sandbox: &Sandbox) {
+    let blob = |text: &str| {
+        let digest = digest_of(text.as_bytes());
+        sandbox.write(&format!("work/odd/blobs/sha256/{}", digest.trim_start_matches("sha256:")), text);
+        (digest, text.len())
+    };
+    let (config, layer) = (blob("not JSON"), blob("content"));
+    let manifest = serde_json::json!({
+        "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": {"mediaType": "application/vnd.example.config", "digest": config.0, "size": config.1},
+        "layers": [{"mediaType": "application/vnd.example.content", "digest": layer.0, "size": layer.1}],
+    });
+    let (digest, size) = blob(&manifest.to_string());
+    let entry = serde_json::json!({"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": digest, "size": size});
+    sandbox.write(
+        "work/odd/index.json",
+        &serde_json::json!({"schemaVersion": 2, "manifests": [entry]}).to_string(),
+    );
+    sandbox.write("work/odd/oci-layout", r#"{"imageLayoutVersion":"1.0.0"}"#);
+}
+
+#[tokio::test]
+async fn a_config_that_is_no_json_is_taken_by_newer_ones_only() {
+    for (old, code) in [(false, 0), (true, 4)] {
+        let Some(gitea) = gitea(&GiteaOptions { old, ..GiteaOptions::default() }).await else { return };
+        let mut sandbox = as_user(&gitea, gitea.admin());
+        sandbox.set_env("IDPBUILDER_OCI_RETRY_COUNT", "1");
+        odd_layout(&sandbox);
+        let pushed =
+            sandbox.idp(["push", "./odd", &format!("{}/idp-admin/odd:1", gitea.address())]).exits(code);
+        assert_eq!(pushed.stderr.contains("push with a JSON config"), old, "{pushed}");
     }
 }
 

@@ -38,7 +38,7 @@ pub(crate) fn authorize(scopes: &[Scope]) -> Result<Grant> {
     let Some(realm) = named else { return own(flow()).map_err(hint) };
     match flow().answer(&challenges, scopes) {
         Err(error) if is_unreachable(&error) && link::origin(&realm) != invocation::origin() => {
-            // Before 1.24 the realm is built from ROOT_URL. The registry is at the root of the host, and so are its tokens.
+            // Older servers build the realm from ROOT_URL, newer ones where PUBLIC_URL_DETECTION says so. The registry is at the root of the host, and so are its tokens.
             log::warn(&format!(
                 "{registry} says that its tokens are at {realm}, where nothing answers; they were asked for at {registry} itself. \
                  ROOT_URL in app.ini should be the address that clients use",

@@ -28,7 +28,7 @@ pub(crate) fn remove(repository: &str, target: Target, options: &Pairs) -> Resul
     Ok(removal)
 }
 
-/// The package in one request; before 1.25 version by version. The registry's own deletion would leave manifests without a tag.
+/// The package in one request; before 1.26 version by version. The registry's own deletion would leave manifests without a tag.
 fn everything(repository: &str, options: &Pairs) -> Result<Removal> {
     let plain = || distribution::remove(&client(), repository, &Target::Everything, options);
     let Some((owner, image)) = naming::split(repository) else { return plain() };
