@@ -176,25 +176,26 @@ impl Client {
                 return Ok(response);
             }
             let challenges = self.challenges_for(challenges).await;
-            let next = if fresh >= 2 {
-                None
-            } else {
-                match session.authorize(&call.scopes, &challenges, fresh + 1, pass.as_ref()).await {
-                    Ok(next) => Some(next),
+            // What was refused is not sent again: a grant that is the same once more counts as a fresh one that was refused, so that
+            // the dialect is asked for its verdict whoever of several requests came first.
+            let mut next = None;
+            while fresh < 2 && next.is_none() {
+                fresh += 1;
+                match session.authorize(&call.scopes, &challenges, fresh, pass.as_ref()).await {
+                    Ok(same) if pass.as_ref().is_some_and(|pass| pass.headers == same.headers) => {
+                        pass = Some(same);
+                    }
+                    Ok(other) => next = Some(other),
                     Err(error) if matches!(error.kind, ErrorKind::Unauthenticated | ErrorKind::Denied) => {
                         let refusal = self.final_401(call, response, attempts, Some(error.message)).await;
                         return Err(refusal);
                     }
                     Err(error) => return Err(dialect(error)),
                 }
-            };
-            // What was refused is not sent again.
-            let Some(next) =
-                next.filter(|next| pass.as_ref().is_none_or(|pass| pass.headers != next.headers))
-            else {
+            }
+            let Some(next) = next else {
                 return Err(self.final_401(call, response, attempts, None).await);
             };
-            fresh += 1;
             pass = Some(next);
         }
     }
