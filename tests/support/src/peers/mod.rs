@@ -36,7 +36,7 @@ pub use crane::CraneRegistry;
 pub use distribution::{Distribution, Options, Tokens};
 pub use docker_auth::DockerAuth;
 pub use dockerd::Dockerd;
-pub use gitea::Gitea;
+pub use gitea::{Gitea, GiteaOptions};
 pub use moto::Moto;
 pub use olareg::{Login, Olareg};
 pub use server::Server;
