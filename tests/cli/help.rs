@@ -85,7 +85,13 @@ fn push_in_short() {
           --platform <PLATFORM>      Only this platform of a multi-platform image: os/arch[/variant]
           --mount-from <REPOSITORY>  Mount blobs from this repository of the same registry instead of
                                      sending them; may be given several times
-          --dry-run                  Say what would be pushed, and write nothing
+          --create [<WHAT>]          What may be made at the registry: nothing; the repository, where
+                                     the product wants it made (unless given); or its project or
+                                     organisation as well (`--create` alone) [possible values: never,
+                                     repository, parent]
+          --visibility <WHO>         Who may see what is made: the product's private unless given
+                                     [possible values: private, public]
+          --dry-run                  Say what would be pushed and made, and write nothing
       -h, --help                     Print help (see more with '--help')
 
     Registry options:
@@ -120,6 +126,7 @@ fn push_in_short() {
       idp push oci:./layout:1.0 team/app:1.0 -r localhost:[PORT]
       idp push docker-archive:app.tar registry.example/team/app
       idp push ./manifests registry.example/team/manifests:1.2.0
+      idp push app:1.0 registry.example/new-project/app:1.0 --create --visibility private
 
     A name that is no path is an image of the Docker daemon; docker-daemon:NAME says so. Stdout holds
     one line, registry/repository@digest.

@@ -72,7 +72,8 @@ fn a_rehearsal_writes_nothing() {
     --- stdout
     127.0.0.1:[PORT]/app@sha256:a6384d584d5602475b0b5363609a4274ace497e82e3b3c79dd8298a48d2844d8
     --- stderr
-    Would push directory [ROOT]/work/./app to 127.0.0.1:[PORT]/app:1: 2 blobs (86 B); the registry was not asked
+    What a push would find at 127.0.0.1:[PORT] is not known: 127.0.0.1:[PORT] cannot be reached: connection refused
+    Would push directory [ROOT]/work/./app to 127.0.0.1:[PORT]/app:1: 2 blobs (86 B); nothing was written
     "#);
 }
 

@@ -57,6 +57,7 @@ async fn a_token_with_less_than_was_asked_for_is_explained_and_not_asked_for_aga
         let refused =
             home(&both, Some(login)).idp(["push", "./app", &format!("{registry}/{repository}:2")]).exits(3);
         assert!(refused.stderr.contains(told), "{told} is not said: {refused}");
+        assert!(refused.stderr.contains(&format!("No permission on {repository}")), "{refused}");
         assert!(refused.stdout.is_empty(), "{refused}");
         assert!(both.tokens_of(login.0) - before <= 2, "{}", both.tokens_of(login.0));
     }
@@ -114,4 +115,17 @@ async fn blobs_are_mounted_with_a_token_for_both_repositories() {
     let _ = sandbox.idp(push).exits(0);
     let requests = both.registry().requests().await.expect("an access log");
     assert!(count(&requests[before..], "PUT", "/v2/team/other/blobs/uploads/", 201) >= 1, "{requests:#?}");
+}
+
+#[tokio::test]
+async fn deleting_takes_a_token_of_its_own() {
+    let Some(both) = both().await else { return };
+    let registry = both.registry().address();
+    let (writer, reader) = (home(&both, Some(DockerAuth::WRITER)), home(&both, Some(DockerAuth::READER)));
+    let reference = format!("{registry}/team/app:1");
+    let _ = writer.idp(["push", "./app", &reference]).exits(0);
+    let refused = reader.idp(["delete", &reference]).exits(3);
+    assert!(refused.stderr.contains("`reader`"), "{refused}");
+    let _ = writer.idp(["delete", &reference]).exits(0);
+    let _ = writer.idp(["pull", &reference, "./gone"]).exits(2);
 }

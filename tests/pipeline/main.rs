@@ -6,6 +6,7 @@ mod big;
 mod daemon;
 mod docker_auth;
 mod gitea;
+mod gitea_api;
 mod image;
 mod matrix;
 mod opinions;

@@ -17,7 +17,8 @@ async fn one_of_three() {
     let reference = registry.reference("app:1");
     let rehearsed = sandbox.idp(["push", "--dry-run", &source, &reference]).exits(0);
     assert_eq!(digest(&rehearsed), made.digest());
-    assert!(registry.requests().await.expect("an access log").is_empty(), "a rehearsal asks nothing");
+    let asked = registry.requests().await.expect("an access log");
+    assert!(asked.iter().all(|one| one.method == "GET"), "a rehearsal writes nothing: {asked:?}");
 
     let _ = sandbox.idp(["push", &source, &reference]).exits(0);
     let pulled = sandbox.idp(["pull", "--platform", "linux/arm64", &reference, "oci:arm:1"]).exits(0);

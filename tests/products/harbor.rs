@@ -69,7 +69,7 @@ fn a_project_is_made_when_it_is_asked_for() {
     assert!(change(&site, |it| !it.projects.contains_key("new")));
 
     let made = sandbox.idp(["push", "./app", "hub.example/new/app:1", "--create"]).exits(0);
-    assert!(made.stderr.contains("hub.example/new/app") && made.stderr.contains("made"), "{made}");
+    assert!(made.stderr.contains("Created project new (private) at hub.example"), "{made}");
     assert!(change(&site, |it| !it.projects["new"].public));
     assert_eq!(net.count("POST", HOST, "/api/v2.0/projects"), 1, "{:#?}", net.log());
     let _ = sandbox

@@ -10,6 +10,8 @@ mod ecr_keys;
 mod gar;
 mod ghcr;
 mod gitlab;
+mod harbor;
+mod harbor_api;
 mod net;
 mod quay;
 

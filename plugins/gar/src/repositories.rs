@@ -73,7 +73,11 @@ pub(crate) fn ensure(name: &str, options: &Pairs) -> Result<Repository> {
         ));
     }
     let mut made = repository(name, "created");
-    made.extra.extend(pairs([("visibility", "private")]));
+    made.extra.extend(pairs([
+        ("created", "repository"),
+        ("created-name", parent.as_str()),
+        ("visibility", "private"),
+    ]));
     if invocation::dry_run() {
         return Ok(made);
     }

@@ -89,7 +89,7 @@ fn gitea(answer: &Answer) -> Option<Explanation> {
             format!("{registry} has no user or organisation `{owner}`"),
             "an image appears with its first push, its owner does not; or /v2 is not passed on to Gitea by a proxy",
             &[
-                &format!("create the organisation `{owner}` first, or let `idp push --create-parent` do it"),
+                &format!("create the organisation `{owner}` first, or let `idp push --create` do it"),
                 "check the spelling of the owner",
                 "have the proxy pass /v2 at the root of the host on to Gitea, also when Gitea lives under a path",
             ],

@@ -10,6 +10,8 @@ mod explain;
 mod identity;
 mod login;
 mod naming;
+mod packages;
+mod removal;
 mod repositories;
 
 /// The provider.
@@ -69,17 +71,17 @@ impl Repositories for Gitea {
     }
 
     fn list_page(filter: Pairs, limit: u32, cursor: Option<String>) -> Result<RepositoryPage> {
-        repositories::list_page(&filter, limit, cursor.as_deref())
+        packages::list_page(&filter, limit, cursor.as_deref())
     }
 }
 
 impl Artifacts for Gitea {
     fn list_page(repository: String, filter: Pairs, limit: u32, cursor: Option<String>) -> Result<TagPage> {
-        repositories::tags_page(&repository, &filter, limit, cursor.as_deref())
+        packages::tags_page(&repository, &filter, limit, cursor.as_deref())
     }
 
     fn remove(repository: String, target: Target, options: Pairs) -> Result<Removal> {
-        repositories::remove(&repository, target, &options)
+        removal::remove(&repository, target, &options)
     }
 }
 

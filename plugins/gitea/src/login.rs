@@ -3,6 +3,7 @@
 
 use idp_provider_sdk::bearer::Flow;
 use idp_provider_sdk::http::json;
+use idp_provider_sdk::link;
 use idp_provider_sdk::prelude::*;
 
 use crate::naming;
@@ -31,11 +32,27 @@ pub(crate) fn authorize(scopes: &[Scope]) -> Result<Grant> {
     }
     let challenges = invocation::challenges();
     // A refusal carries a Basic challenge; the first of two challenges is the token's. Ahead of one the realm is known.
-    if challenges.iter().any(|challenge| challenge.is("bearer")) {
-        flow().answer(&challenges, scopes).map_err(hint)
-    } else {
-        flow().exchange(&token_url(), None, credential.as_ref(), scopes).map_err(hint)
+    let named = challenges.iter().find(|challenge| challenge.is("bearer"));
+    let named = named.and_then(|challenge| challenge.realm_url(&invocation::origin()));
+    let own = |flow: Flow| flow.exchange(&token_url(), None, credential.as_ref(), scopes);
+    let Some(realm) = named else { return own(flow()).map_err(hint) };
+    match flow().answer(&challenges, scopes) {
+        Err(error) if is_unreachable(&error) && link::origin(&realm) != invocation::origin() => {
+            // Older servers build the realm from ROOT_URL, newer ones where PUBLIC_URL_DETECTION says so. The registry is at the root of the host, and so are its tokens.
+            log::warn(&format!(
+                "{registry} says that its tokens are at {realm}, where nothing answers; they were asked for at {registry} itself. \
+                 ROOT_URL in app.ini should be the address that clients use",
+                registry = invocation::registry()
+            ));
+            own(flow()).map_err(hint)
+        }
+        answered => answered.map_err(hint),
     }
+}
+
+/// Whether nothing was answered, or nothing could be sent.
+fn is_unreachable(error: &Error) -> bool {
+    matches!(error.kind, ErrorKind::Unavailable | ErrorKind::EgressDenied) && error.http_status.is_none()
 }
 
 fn token_url() -> String {

@@ -1,24 +1,13 @@
-//! Repositories and tags. An image appears with its first push; what must be there before is its owner.
+//! Owners, which must exist before a push, and what is known of an image, which appears with its first one.
 
 use idp_provider_sdk::prelude::*;
-use idp_provider_sdk::{distribution, link, pairs as list, refusal};
-use serde::Deserialize;
+use idp_provider_sdk::{link, pairs as list, refusal};
 use serde_json::json;
 
-use crate::login::client;
-use crate::naming;
-
-#[derive(Debug, Deserialize)]
-struct Version {
-    version: String,
-    #[serde(default)]
-    html_url: String,
-    #[serde(default)]
-    created_at: String,
-}
+use crate::{naming, packages};
 
 /// The URL of an API path. A server under a sub-path is told by the setting `api`.
-fn api(path: &str) -> String {
+pub(crate) fn api(path: &str) -> String {
     match invocation::setting("api") {
         Some(base) => format!("{}/api/v1{path}", base.trim_end_matches('/')),
         None => Client::url(&format!("/api/v1{path}")),
@@ -26,7 +15,7 @@ fn api(path: &str) -> String {
 }
 
 /// Sends a request to the API with the credentials, which it takes as Basic; a token of the registry it takes not everywhere.
-fn ask(request: Request<'_>) -> Result<Response> {
+pub(crate) fn ask(request: Request<'_>) -> Result<Response> {
     match invocation::credential("registry") {
         Some(credential) => match credential.secret("password") {
             Some(password) => request.basic(credential.username(), password).send(),
@@ -51,24 +40,27 @@ pub(crate) fn ensure(name: &str, options: &Pairs) -> Result<Repository> {
     let registry = invocation::registry();
     if !list::flag(options, "create-parent") {
         return Err(Error::not_found(format!(
-            "{registry} has neither a user nor an organisation `{owner}`; make one there first"
+            "{registry} has neither a user nor an organisation `{owner}`; `idp push --create` makes an organisation, private, or make one \
+             there first"
         ))
         .code("owner-missing")
         .extra("missing", "organisation")
         .extra("name", owner));
     }
     let visibility = list::get(options, "visibility").unwrap_or("private");
+    let mut made = repository(name, "created");
+    made.extra.extend(pairs([
+        ("created", "organisation"),
+        ("created-name", owner.as_str()),
+        ("visibility", visibility),
+    ]));
     if invocation::dry_run() {
-        return Ok(repository(name, "created"));
+        return Ok(made);
     }
     let body = json!({ "username": owner, "visibility": visibility, "description": list::get(options, "description") });
     let answer = ask(Request::post(api("/orgs")).json(&body))?;
     match answer.status() {
-        201 => {
-            let mut made = repository(name, "created");
-            made.extra.extend(pairs([("visibility", visibility)]));
-            Ok(made)
-        }
+        201 => Ok(made),
         // Somebody was faster.
         409 | 422 if ask(Request::get(api(&format!("/users/{}", link::percent(&owner)))))?.is_success() => {
             Ok(repository(name, "implicit"))
@@ -87,69 +79,29 @@ fn repository(name: &str, state: &str) -> Repository {
     Repository { name: name.to_owned(), extra: pairs([("state", state)]) }
 }
 
-/// The newest version of an image tells when it was pushed and where to look at it.
+/// The versions of an image tell how many tags it has, when it was pushed last and where to look at it.
 pub(crate) fn info(name: &str) -> Result<Repository> {
     let Some((owner, image)) = naming::split(name) else {
         return Err(Error::invalid(format!("`{name}` names no owner")).code("owner-missing"));
     };
-    let path =
-        format!("/packages/{}?type=container&q={}&limit=50", link::percent(&owner), link::percent(image));
-    let answer = ask(Request::get(api(&path)))?;
-    if !answer.is_success() {
-        return Err(refusal::error(&answer, &format!("look at {name}")));
-    }
-    #[derive(Debug, Deserialize)]
-    struct Named {
-        name: String,
-        #[serde(flatten)]
-        version: Version,
-    }
-    // The query is a substring, and every tag and untagged manifest is an entry of its own.
-    let mut versions: Vec<Version> =
-        answer.json::<Vec<Named>>()?.into_iter().filter(|it| it.name == image).map(|it| it.version).collect();
-    versions.sort_by(|one, other| other.created_at.cmp(&one.created_at));
-    let Some(newest) = versions.first() else {
-        return Err(Error::not_found(format!("nothing was pushed to {name} yet")).code("NAME_UNKNOWN"));
+    let registry = invocation::registry();
+    let Some((versions, more)) = packages::versions(&owner, Some(image), 1)? else {
+        return Err(Error::unsupported(format!(
+            "{registry} tells about packages only to accounts, with an access token that has read:package"
+        ))
+        .code("no-api"));
     };
-    let tags = versions.iter().filter(|version| !version.version.starts_with("sha256:")).count();
-    let mut found = repository(name, "exists");
-    found.extra.extend(pairs([("updated-at", newest.created_at.clone()), ("url", newest.html_url.clone())]));
-    // A full page may not be all of them, and then the number would be wrong.
-    if versions.len() < 50 {
-        found.extra.push(("tags".to_owned(), tags.to_string()));
+    // The query finds other images too.
+    let mine: Vec<_> = versions.iter().filter(|version| version.name == image).collect();
+    let Some(mut found) = packages::about(name, &mine) else {
+        return Err(Error::not_found(format!("nothing was pushed to {registry}/{name} yet"))
+            .code("NAME_UNKNOWN")
+            .extra("missing", "repository")
+            .extra("name", name));
+    };
+    // Of a first page the number would be wrong.
+    if more {
+        found.extra.retain(|(key, _)| key != "tags");
     }
-    found.extra.retain(|(_, value)| !value.is_empty());
     Ok(found)
-}
-
-/// The catalogue. A full page carries a link even when it is the last; the empty page after it ends the list.
-pub(crate) fn list_page(filter: &Pairs, limit: u32, cursor: Option<&str>) -> Result<RepositoryPage> {
-    distribution::catalog_page(&client(), filter, limit.min(100), cursor)
-}
-
-/// The tags, in lower case. Every page with a tag carries a link, so that an empty page or no progress ends the list.
-pub(crate) fn tags_page(
-    repository: &str,
-    filter: &Pairs,
-    limit: u32,
-    cursor: Option<&str>,
-) -> Result<TagPage> {
-    distribution::tags_page(&client(), repository, filter, limit, cursor)
-}
-
-/// Deleting a digest deletes every tag of it, so they are found first. Deleting a tag leaves the others.
-pub(crate) fn remove(repository: &str, target: Target, options: &Pairs) -> Result<Removal> {
-    // Tags are compared in lower case.
-    let target = match target {
-        Target::Tag(tag) => Target::Tag(tag.to_ascii_lowercase()),
-        other => other,
-    };
-    let mut removal = distribution::remove(&client(), repository, &target, options)?;
-    if matches!(target, Target::Digest(_)) {
-        removal.extra.push((
-            "note".to_owned(),
-            "Gitea does not keep what an index refers to; check indexes of it".to_owned(),
-        ));
-    }
-    Ok(removal)
 }

@@ -81,8 +81,7 @@ fn a_page_of_tags_ends_at_an_empty_one() {
 
 #[test]
 fn a_cursor_of_somebody_else_is_refused() {
-    let error = host()
-        .run(|| repositories::list_page(&Vec::new(), 10, Some("https://evil/")))
-        .expect_err("no cursor");
+    let error =
+        host().run(|| packages::list_page(&Vec::new(), 10, Some("https://evil/"))).expect_err("no cursor");
     assert_eq!((error.kind, error.code.as_str()), (ErrorKind::Invalid, "cursor"));
 }

@@ -96,7 +96,7 @@ pub(crate) fn ensure(name: &str, options: &Pairs) -> Result<Repository> {
     }
     let visibility = list::get(options, "visibility").unwrap_or("private");
     let mut made = repository(name, "created");
-    made.extra.extend(pairs([("visibility", visibility)]));
+    made.extra.extend(pairs([("created", "project"), ("created-name", project), ("visibility", visibility)]));
     if invocation::dry_run() {
         return Ok(made);
     }

@@ -93,11 +93,29 @@ pub fn error(answer: &Response, doing: &str) -> Error {
     };
     let message =
         format!("could not {doing}: {} answered {status}{said}", crate::link::origin(&answer.url()));
-    let error = Error::new(kind(status), message).code(code).status(status);
+    let error = match too_little(answer) {
+        Some(who) => {
+            let message = format!("{message}; the token that was given to {who} does not allow it");
+            Error::denied(message).code("insufficient_scope").status(status)
+        }
+        None => Error::new(kind(status), message).code(code).status(status),
+    };
     match answer.retry_after_s() {
         Some(seconds) => error.retry_after_s(seconds),
         None => error,
     }
+}
+
+/// Who was given a token with fewer rights than this takes: 401 is the answer then, too, and logging in again would not help.
+fn too_little(answer: &Response) -> Option<String> {
+    let challenges = crate::client::challenges(answer);
+    let refused = challenges.iter().any(|challenge| challenge.param("error") == Some("insufficient_scope"));
+    let credential =
+        crate::invocation::credential("registry").filter(|_| refused && answer.status() == 401)?;
+    Some(match credential.username() {
+        "" => "this account".to_owned(),
+        username => format!("`{username}`"),
+    })
 }
 
 /// The kind of error a status stands for.

@@ -66,14 +66,8 @@ fn proxy(answer: &Answer) -> Explanation {
 fn by_code(answer: &Answer, code: &str, detail: &str) -> Option<Explanation> {
     let name = repository(answer.path()).unwrap_or("the repository");
     let registry = invocation::registry();
-    let login = format!("run `idp login {registry}`");
     Some(match code {
-        "UNAUTHORIZED" => explanation(
-            "not-logged-in",
-            "The registry does not know who is asking",
-            "there are no credentials for it, or it does not accept them",
-            &[&login],
-        ),
+        "UNAUTHORIZED" => unauthorized(answer),
         "DENIED" | "FORBIDDEN"
             if detail.contains("unknown manifest class") || answer.body.contains("manifest class") =>
         {
@@ -120,16 +114,7 @@ fn by_code(answer: &Answer, code: &str, detail: &str) -> Option<Explanation> {
             "it was deleted, or never pushed to this repository",
             &["push the artifact again"],
         ),
-        "BLOB_UPLOAD_UNKNOWN" | "BLOB_UPLOAD_INVALID" | "RANGE_INVALID" => {
-            let mut it = explanation(
-                "server-error",
-                "The registry lost track of an upload",
-                "the upload session ended, or its parts arrived at different servers",
-                &["push again"],
-            );
-            it.retryable = Some(true);
-            it
-        }
+        "BLOB_UPLOAD_UNKNOWN" | "BLOB_UPLOAD_INVALID" | "RANGE_INVALID" => lost_upload(),
         "DIGEST_INVALID" if answer.method == "DELETE" => explanation(
             "unsupported",
             "This registry deletes by digest only",
@@ -178,14 +163,8 @@ fn by_code(answer: &Answer, code: &str, detail: &str) -> Option<Explanation> {
 }
 
 fn by_status(answer: &Answer) -> Option<Explanation> {
-    let registry = invocation::registry();
     Some(match answer.status {
-        401 => explanation(
-            "not-logged-in",
-            "The registry does not know who is asking",
-            "there are no credentials for it, or it does not accept them",
-            &[&format!("run `idp login {registry}`")],
-        ),
+        401 => unauthorized(answer),
         403 => explanation(
             "no-permission",
             "The registry refused",
@@ -228,6 +207,8 @@ fn by_status(answer: &Answer) -> Option<Explanation> {
             "zot takes OCI media types only, unless http.compat has docker2s2",
             &["push the artifact with OCI media types"],
         ),
+        // zot sends nothing with it.
+        416 => lost_upload(),
         429 => too_many(answer),
         500..=599 => {
             let mut it = explanation(
@@ -241,6 +222,53 @@ fn by_status(answer: &Answer) -> Option<Explanation> {
         }
         _ => return None,
     })
+}
+
+/// 401 is also the answer to a token that holds too little, or that the registry does not trust; the challenge tells them apart.
+fn unauthorized(answer: &Answer) -> Explanation {
+    let registry = invocation::registry();
+    let login = format!("run `idp login {registry}`");
+    let challenges = answer.challenges();
+    let error = challenges.iter().find_map(|challenge| challenge.param("error")).unwrap_or_default();
+    let known = invocation::credential("registry");
+    match (error, known) {
+        ("insufficient_scope", Some(credential)) => {
+            let who = match credential.username() {
+                "" => "the account".to_owned(),
+                username => format!("`{username}`"),
+            };
+            let name = repository(answer.path()).unwrap_or("what was asked for");
+            explanation(
+                "no-permission",
+                format!("No permission on {name}"),
+                format!("the token service knows {who}, and gave a token with fewer rights than this takes"),
+                &["ask the owner of the repository for the right", "check the spelling of the repository"],
+            )
+        }
+        ("invalid_token", _) => explanation(
+            "clock-skew",
+            format!("{registry} does not accept the token that its own token service gave"),
+            "its clock and that of the token service differ, or it does not trust the key that the token is signed with",
+            &["ask its administrator to compare clocks, issuer and keys of the two"],
+        ),
+        _ => explanation(
+            "not-logged-in",
+            "The registry does not know who is asking",
+            "there are no credentials for it, or it does not accept them",
+            &[&login],
+        ),
+    }
+}
+
+fn lost_upload() -> Explanation {
+    let mut it = explanation(
+        "server-error",
+        "The registry lost track of an upload",
+        "the upload session ended, or its parts arrived at different servers",
+        &["push again"],
+    );
+    it.retryable = Some(true);
+    it
 }
 
 fn too_many(answer: &Answer) -> Explanation {

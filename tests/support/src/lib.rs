@@ -12,6 +12,7 @@
 pub mod faults;
 pub mod images;
 pub mod net;
+pub mod openapi;
 pub mod peers;
 pub mod products;
 pub mod sandbox;

@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use idp_test_support::peers::{
-    self, CraneRegistry, Distribution, DockerAuth, Dockerd, Gitea, Login, Olareg, Options, Zot,
+    self, CraneRegistry, Distribution, DockerAuth, Dockerd, Gitea, Login, Moto, Olareg, Options, Zot,
 };
 
 const USER: &str = "someone";
@@ -197,4 +197,22 @@ fn tools_run() {
         let output = Command::new(path).arg(argument).output().expect("it runs");
         assert!(output.status.success() && !output.stdout.is_empty(), "{name}: {output:?}");
     }
+}
+
+#[tokio::test]
+async fn moto_knows_its_keys_and_nobody_else() {
+    let Some(moto) = peers::require(Moto::start("AKIDEXAMPLE", "secret", None).await, "moto") else { return };
+    // Signed by boto3, looked over by botocore.
+    moto.put_images("eu-west-1", "team/app", &[("1", "one")]).expect("put");
+    let mut stream = TcpStream::connect(moto.address()).expect("the server listens");
+    let head = "POST / HTTP/1.0\r\nAuthorization: AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20260102/eu-west-1/ecr/aws4_request, \
+         SignedHeaders=host;x-amz-date, Signature=00\r\nX-Amz-Date: 20260102T030405Z\r\nHost: x\r\n\r\n";
+    stream.write_all(head.as_bytes()).expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer in UTF-8");
+    assert!(answer.contains(" 403 ") && answer.contains("InvalidSignatureException"), "{answer}");
+    let asked: Vec<(String, u16)> =
+        moto.requests().await.expect("a log").into_iter().map(|one| (one.target, one.status)).collect();
+    let expect = [("/CreateRepository", 200), ("/PutImage", 200), ("/unknown", 403)];
+    assert_eq!(asked, expect.map(|(target, status)| (target.to_owned(), status)), "{}", moto.log());
 }

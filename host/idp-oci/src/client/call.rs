@@ -12,6 +12,7 @@ use super::error::{ClientError, Refusal, RegistryError};
 use super::http::{Body, ERROR_BODY, Http, HttpError, Request, Response, Whole, authority};
 use super::outage::Next;
 use super::progress::Event;
+use super::rate::RateLimit;
 use super::redirect::same_origin;
 use super::retry::Waits;
 use super::scheme::Scheme;
@@ -176,25 +177,26 @@ impl Client {
                 return Ok(response);
             }
             let challenges = self.challenges_for(challenges).await;
-            let next = if fresh >= 2 {
-                None
-            } else {
-                match session.authorize(&call.scopes, &challenges, fresh + 1, pass.as_ref()).await {
-                    Ok(next) => Some(next),
+            // What was refused is not sent again: a grant that is the same once more counts as a fresh one that was refused, so that
+            // the dialect is asked for its verdict whoever of several requests came first.
+            let mut next = None;
+            while fresh < 2 && next.is_none() {
+                fresh += 1;
+                match session.authorize(&call.scopes, &challenges, fresh, pass.as_ref()).await {
+                    Ok(same) if pass.as_ref().is_some_and(|pass| pass.headers == same.headers) => {
+                        pass = Some(same);
+                    }
+                    Ok(other) => next = Some(other),
                     Err(error) if matches!(error.kind, ErrorKind::Unauthenticated | ErrorKind::Denied) => {
                         let refusal = self.final_401(call, response, attempts, Some(error.message)).await;
                         return Err(refusal);
                     }
                     Err(error) => return Err(dialect(error)),
                 }
-            };
-            // What was refused is not sent again.
-            let Some(next) =
-                next.filter(|next| pass.as_ref().is_none_or(|pass| pass.headers != next.headers))
-            else {
+            }
+            let Some(next) = next else {
                 return Err(self.final_401(call, response, attempts, None).await);
             };
-            fresh += 1;
             pass = Some(next);
         }
     }
@@ -255,6 +257,10 @@ impl Client {
                     outages.reached(&here);
                     outages.reached(&authority(&response.url));
                     self.show_warnings(&response.headers);
+                    if let Some(limit) = RateLimit::of(&response.headers) {
+                        let mut last = self.shared.rate_limit.lock().unwrap_or_else(PoisonError::into_inner);
+                        *last = Some(limit);
+                    }
                     return Ok(response);
                 }
                 Err(HttpError::Connect { host, why }) => (host, why),

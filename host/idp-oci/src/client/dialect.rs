@@ -6,6 +6,7 @@ use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde::Serialize;
 
 use crate::name::Repository;
 use crate::secret::Secret;
@@ -322,15 +323,57 @@ impl DialectError {
     }
 }
 
-/// The outcome of `repositories.ensure`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ensured {
-    /// Made just now.
+/// Whether a repository is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EnsureState {
+    /// Made just now, or would be.
     Created,
     /// Was there.
     Exists,
     /// Comes into being with the first push.
     Implicit,
+}
+
+/// The outcome of `repositories.ensure`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ensured {
+    /// Whether it is there.
+    pub state: EnsureState,
+    /// What was made where something was.
+    pub created: Option<Created>,
+    /// What else there is to know about it.
+    pub note: Option<String>,
+}
+
+impl Ensured {
+    /// An outcome without details.
+    pub fn new(state: EnsureState) -> Self {
+        Self { state, created: None, note: None }
+    }
+}
+
+/// Something that was made at a registry so that a push can succeed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Created {
+    /// `repository`, `project`, `organisation`.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// `private`, `public`, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub visibility: Option<String>,
+}
+
+impl fmt::Display for Created {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind, self.name)?;
+        match &self.visibility {
+            Some(visibility) => write!(f, " ({visibility})"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// What a registry product does in its own way. Every method has the behaviour of the specification as its default.

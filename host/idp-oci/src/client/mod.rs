@@ -7,12 +7,12 @@
 //! | [`challenge`], [`auth`], [`dialect`], [`standard`] | being let in |
 //! | [`retry`], [`outage`], [`error`], [`progress`] | trying again, giving up, telling |
 //! | `call`, [`probe`] | one request with all of the above; one whose answer is looked at as it is |
-//! | [`peer`] | who is at the other end of TLS |
-//! | `blob`, `upload`, `download`, `manifest`, `tag` | the verbs |
+//! | [`peer`], [`rate`] | who is at the other end of TLS; how often it may be asked, in its own words |
+//! | `blob`, `upload`, `download`, `manifest`, `tag`, `referrers` | the verbs |
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use url::Url;
 
@@ -31,8 +31,10 @@ pub mod outage;
 pub mod peer;
 pub mod probe;
 pub mod progress;
+pub mod rate;
 pub mod redact;
 pub mod redirect;
+mod referrers;
 pub mod retry;
 pub mod scheme;
 pub mod standard;
@@ -47,10 +49,12 @@ pub use download::Verify;
 pub use error::{ClientError, Kind};
 pub use manifest::Written;
 pub use progress::{Event, Outcome, Progress, Silent};
+pub use rate::RateLimit;
+pub use referrers::Referrers;
 pub use scheme::Scheme;
 pub use tag::Names;
 
-use self::dialect::{Dialect, DialectError, Ensured, Hints};
+use self::dialect::{Created, Dialect, DialectError, EnsureState, Ensured, Hints};
 use self::http::Http;
 use self::redirect::Place;
 use crate::name::{Registry, Repository};
@@ -95,6 +99,8 @@ struct Shared {
     warned: Mutex<HashSet<String>>,
     /// The registry answered a single POST as if it were none (case 37).
     no_single_post: AtomicBool,
+    created: Mutex<Vec<Created>>,
+    rate_limit: Mutex<Option<RateLimit>>,
 }
 
 /// `https://host[:port]/v2/`.
@@ -128,6 +134,8 @@ impl Client {
             hints: tokio::sync::Mutex::default(),
             warned: Mutex::default(),
             no_single_post: AtomicBool::new(false),
+            created: Mutex::default(),
+            rate_limit: Mutex::default(),
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -169,12 +177,29 @@ impl Client {
                 let what = format!("making {}/{repository} ready", self.registry());
                 ClientError::Dialect { what, error }
             })?;
-        if ensured == Some(Ensured::Created) {
+        if let Some(Ensured { state: EnsureState::Created, created, note }) = &ensured {
             self.shared.session.forget();
-            let text = format!("{}/{repository} was made", self.registry());
+            let made = created.clone().unwrap_or_else(|| Created {
+                kind: "repository".to_owned(),
+                name: repository.to_string(),
+                visibility: None,
+            });
+            let note = note.as_ref().map(|note| format!("; {note}")).unwrap_or_default();
+            let text = format!("Created {made} at {}{note}", self.registry());
             self.progress().event(Event::Note { text });
+            self.shared.created.lock().unwrap_or_else(PoisonError::into_inner).push(made);
         }
         Ok(ensured)
+    }
+
+    /// What was made at the registry so far, so that pushes can succeed.
+    pub fn created(&self) -> Vec<Created> {
+        self.shared.created.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What the registry said last about how often it may be asked.
+    pub fn rate_limit(&self) -> Option<RateLimit> {
+        self.shared.rate_limit.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The URL of something in a repository. Tags, digests and repositories need no escaping.

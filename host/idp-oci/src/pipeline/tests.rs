@@ -13,7 +13,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{PipelineError, PullOptions, Pulled, PushOptions, Pushed, pull, push};
 use crate::blob::{Blob, Chunks};
-use crate::client::dialect::{Answer, AuthRequest, Dialect, DialectError, Ensured, Explanation, Grant};
+use crate::client::dialect::{
+    Answer, AuthRequest, Dialect, DialectError, EnsureState, Ensured, Explanation, Grant,
+};
 use crate::client::http::{Http, HttpOptions};
 use crate::client::retry::RetryPolicy;
 use crate::client::standard::{Credential, Standard};
@@ -313,7 +315,7 @@ impl Dialect for Projects {
 
     async fn ensure(&self, _: &Repository, after: Option<&str>) -> Result<Option<Ensured>, DialectError> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(after.map(str::to_owned));
-        Ok(after.map(|_| Ensured::Created))
+        Ok(after.map(|_| Ensured::new(EnsureState::Created)))
     }
 }
 

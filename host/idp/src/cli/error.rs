@@ -215,6 +215,7 @@ fn exit(error: &Error) -> Exit {
         | Error::Provider(_)
         | Error::Dialect(_)
         | Error::Io { .. } => Exit::Failed,
+        Error::Missing(_) => Exit::NotFound,
         Error::PushDisabled(_) | Error::Credential(_) => Exit::Auth,
         Error::Source(error) => match error {
             SourceError::NotFound(_) => Exit::NotFound,
@@ -256,6 +257,7 @@ fn hint(error: &Error) -> Option<String> {
              ~/.idpbuilder/registries.yaml"
                 .to_owned()
         }
+        Error::Missing(_) => "make it there first, or let the push make it: --create repository".to_owned(),
         Error::Registries(RegistriesError::Exposed { file, .. }) => {
             format!(
                 "`chmod 600 {}`, or keep the password elsewhere: passwordFile, passwordEnv, helper",

@@ -6,6 +6,7 @@ use idp_oci::name::Repository;
 use super::connect::Connect;
 use super::ui::size;
 use super::{Session, Stop};
+use crate::config::registries::{CreateRule, Visibility};
 use crate::ops::push::{Pushed, Request};
 use crate::ops::{self};
 
@@ -14,7 +15,8 @@ use crate::ops::{self};
 #[command(
     after_help = "Examples:\n  idp push app:1.0 registry.example/team/app:1.0      an image of the Docker daemon\n  \
   idp push oci:./layout:1.0 team/app:1.0 -r localhost:5000\n  idp push docker-archive:app.tar registry.example/team/app\n  \
-  idp push ./manifests registry.example/team/manifests:1.2.0\n\n\
+  idp push ./manifests registry.example/team/manifests:1.2.0\n  \
+  idp push app:1.0 registry.example/new-project/app:1.0 --create --visibility private\n\n\
   A name that is no path is an image of the Docker daemon; docker-daemon:NAME says so. Stdout holds one line, registry/repository@digest."
 )]
 pub struct Args {
@@ -29,7 +31,14 @@ pub struct Args {
     /// Mount blobs from this repository of the same registry instead of sending them; may be given several times
     #[arg(long, value_name = "REPOSITORY")]
     mount_from: Vec<Repository>,
-    /// Say what would be pushed, and write nothing
+    /// What may be made at the registry: nothing; the repository, where the product wants it made (unless given); or its project or
+    /// organisation as well (`--create` alone)
+    #[arg(long, value_enum, value_name = "WHAT", num_args = 0..=1, default_missing_value = "parent")]
+    create: Option<CreateRule>,
+    /// Who may see what is made: the product's private unless given
+    #[arg(long, value_enum, value_name = "WHO")]
+    visibility: Option<Visibility>,
+    /// Say what would be pushed and made, and write nothing
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
@@ -39,6 +48,8 @@ pub struct Args {
 pub(super) fn run(args: Args, session: &Session) -> Result<(), Stop> {
     let mut options = session.options(&args.connect, "push")?;
     options.dry_run = args.dry_run;
+    options.create = args.create;
+    options.visibility = args.visibility;
     let doing = match &args.dest {
         Some(dest) => format!("push `{}` to `{dest}`", args.source),
         None => format!("push `{}`", args.source),
@@ -58,7 +69,7 @@ fn print(pushed: &Pushed, session: &Session) -> Result<(), Stop> {
     let (source, reference, blobs) = (&pushed.source, &pushed.reference, pushed.blobs);
     let bytes = size(pushed.bytes_sent);
     console.say(&if pushed.dry_run {
-        format!("Would push {source} to {reference}: {blobs} blobs ({bytes}); the registry was not asked")
+        format!("Would push {source} to {reference}: {blobs} blobs ({bytes}); nothing was written")
     } else {
         format!(
             "Pushed {source} to {reference}: {blobs} blobs, {} sent ({bytes}), {} already there, through provider {}",

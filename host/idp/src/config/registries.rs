@@ -51,6 +51,10 @@ pub struct RegistryConfig {
     /// Settings that the provider's manifest declares.
     #[serde(default)]
     pub settings: BTreeMap<String, String>,
+    /// What a push may make there, as `--create` takes it.
+    pub create: Option<CreateRule>,
+    /// The visibility of what is made, as `--visibility` takes it.
+    pub visibility: Option<Visibility>,
     /// Plain HTTP and certificates that do not verify are accepted.
     pub insecure: Option<bool>,
     /// PEM certificates that are trusted in addition to the system's, relative to the file.
@@ -63,6 +67,38 @@ pub struct RegistryConfig {
     /// What a provider of a third party may do beyond the registry itself; each as `--grant` takes it.
     #[serde(default)]
     pub grants: Vec<String>,
+}
+
+/// What a push may make at a registry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum CreateRule {
+    /// Nothing: a repository that is not there is an error.
+    Never,
+    /// The repository, where the product wants it made.
+    Repository,
+    /// The project or organisation that it lies in, too.
+    Parent,
+}
+
+/// Who may see what is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Visibility {
+    /// Its owners, and whom they let in.
+    Private,
+    /// Everybody.
+    Public,
+}
+
+impl Visibility {
+    /// As the provider contract writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Private => "private",
+            Self::Public => "public",
+        }
+    }
 }
 
 /// Where a credential is kept. Exactly one of the secret's places is given.
@@ -314,7 +350,7 @@ fn invalid(error: &serde_saphyr::Error, text: &str, file: &Path) -> RegistriesEr
 mod tests {
     use std::path::Path;
 
-    use super::{Address, Registries, RegistriesError};
+    use super::{Address, CreateRule, Registries, RegistriesError, Visibility};
 
     fn parse(text: &str, mode: u32) -> Result<Registries, String> {
         Registries::parse(text, Path::new("/h/registries.yaml"), mode).map_err(|error| error.to_string())
@@ -329,6 +365,8 @@ registries:
   registry.example:5000:
     provider: ./mine.wasm
     insecure: true
+    create: parent
+    visibility: public
     caFile: ca.pem
     settings: {realm: here}
     grants: [egress=https://auth.example]
@@ -341,6 +379,7 @@ registries:
         assert!(!parsed.oci_push.enabled);
         let config = parsed.get(&"registry.example:5000".parse().expect("a registry")).expect("an entry");
         assert_eq!(config.provider.as_deref(), Some("./mine.wasm"));
+        assert_eq!((config.create, config.visibility), (Some(CreateRule::Parent), Some(Visibility::Public)));
         assert_eq!(parsed.resolve(Path::new("ca.pem")), Path::new("/h/ca.pem"));
         assert!(config.slots.contains_key("management"));
         assert!(parse("", 0o644).expect("empty").oci_push.enabled);

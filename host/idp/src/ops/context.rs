@@ -13,7 +13,8 @@ use crate::config::credentials::{Credentials, Given};
 use crate::config::env::{self, Environment};
 use crate::config::known::Known;
 use crate::config::paths::Paths;
-use crate::config::registries::{Address, Registries};
+use crate::config::registries::{Address, CreateRule, Registries, Visibility};
+use crate::provider::Create;
 
 /// Seconds of silence on a connection, unless `IDPBUILDER_OCI_TIMEOUT` says otherwise.
 const TIMEOUT_S: u64 = 300;
@@ -38,6 +39,10 @@ pub struct Options {
     pub grants: Vec<String>,
     /// What is done, for the provider's wording: `push`.
     pub operation: &'static str,
+    /// `--create`.
+    pub create: Option<CreateRule>,
+    /// `--visibility`.
+    pub visibility: Option<Visibility>,
     /// Nothing is to be changed.
     pub dry_run: bool,
     /// The command is about several registries: credentials that name none are for none of them.
@@ -125,6 +130,22 @@ impl Context {
             return Ok(true);
         }
         Ok(self.env.flag(env::REGISTRY_INSECURE)?.unwrap_or(false))
+    }
+
+    /// What a push may make at a registry: flag, `registries.yaml`, else the repository itself.
+    pub fn create(&self, registry: &Registry) -> Create {
+        let configured = self.registries.get(registry).and_then(|config| config.create);
+        match self.options.create.or(configured) {
+            Some(CreateRule::Never) => Create::Never,
+            Some(CreateRule::Repository) | None => Create::Repository,
+            Some(CreateRule::Parent) => Create::Parent,
+        }
+    }
+
+    /// The visibility of what is made: flag, `registries.yaml`.
+    pub fn visibility(&self, registry: &Registry) -> Option<Visibility> {
+        let configured = self.registries.get(registry).and_then(|config| config.visibility);
+        self.options.visibility.or(configured)
     }
 
     /// How long a connection may be silent.

@@ -65,6 +65,9 @@ pub enum Error {
         /// What happened.
         error: Box<ClientError>,
     },
+    /// Something that is to be there is not, and nothing is to be made.
+    #[error("{0}")]
+    Missing(String),
     /// Several registries, and none of them did it.
     #[error("{last}")]
     Several {

@@ -30,6 +30,7 @@ pub mod providers;
 pub mod pull;
 pub mod push;
 mod removal;
+mod room;
 pub mod search;
 pub mod serve;
 pub mod session;

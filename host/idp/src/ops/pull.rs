@@ -1,5 +1,6 @@
 //! Pull: a reference of a registry to a sink of the command line.
 
+use idp_oci::client::RateLimit;
 use idp_oci::digest::Digest;
 use idp_oci::manifest::{Arch, Os, Platform};
 use idp_oci::pipeline::{self, PullOptions};
@@ -47,6 +48,9 @@ pub struct Pulled {
     pub bytes_received: u64,
     /// The provider's name and version.
     pub provider: String,
+    /// What the registry says about how often it may be asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<RateLimit>,
 }
 
 /// Pulls.
@@ -80,6 +84,7 @@ pub async fn pull(context: &Context, request: Request) -> Result<Pulled, Error> 
         blobs: pulled.blobs_received + pulled.blobs_existing,
         blobs_received: pulled.blobs_received,
         bytes_received: pulled.bytes_received,
+        rate_limit: session.rate_limit(),
         provider: session.provider,
     })
 }

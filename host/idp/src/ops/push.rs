@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use idp_oci::blob::Blob;
+use idp_oci::client::dialect::Created;
 use idp_oci::digest::Digest;
 use idp_oci::manifest::Platform;
 use idp_oci::name::{Reference, Repository, Tag};
@@ -12,7 +13,7 @@ use idp_oci::source::{self, Selection, Source};
 use serde::Serialize;
 
 use super::session::{self, Subject};
-use super::{Context, Error};
+use super::{Context, Error, room};
 
 /// What is pushed and where to.
 #[derive(Debug, Clone)]
@@ -53,11 +54,13 @@ pub struct Pushed {
     pub blobs_reused: usize,
     /// The provider's name and version.
     pub provider: String,
+    /// What was made at the registry for it, or would be.
+    pub created: Vec<Created>,
     /// Nothing was written.
     pub dry_run: bool,
 }
 
-/// Pushes. With `dry_run` the source is read and the registry is not spoken to.
+/// Pushes. With `dry_run` the source is read, the registry is asked what it would have to make, and nothing is written.
 pub async fn push(context: &Context, request: Request) -> Result<Pushed, Error> {
     if !context.registries.oci_push.enabled {
         return Err(Error::PushDisabled(context.registries.file().map(Path::to_owned).unwrap_or_default()));
@@ -69,9 +72,13 @@ pub async fn push(context: &Context, request: Request) -> Result<Pushed, Error> 
     let name = source.describe();
     let selection = Selection { name: None, platform: request.platform };
     if context.options.dry_run {
-        return rehearse(source, &selection, &destination, name).await;
+        let mut pushed = rehearse(source, &selection, &destination, name).await?;
+        let room = room::rehearse(context, &destination).await?;
+        (pushed.provider, pushed.created) = (room.provider, room.created);
+        return Ok(pushed);
     }
     let session = session::open(context, Subject::from(&destination)).await?;
+    room::check(context, &session, &destination).await?;
     let tags = tags(&destination);
     let options = PushOptions { selection, mount_from: request.mount_from, ..PushOptions::default() };
     let pushed = pipeline::push(
@@ -97,6 +104,7 @@ pub async fn push(context: &Context, request: Request) -> Result<Pushed, Error> 
         blobs_sent: pushed.blobs_sent,
         bytes_sent: pushed.bytes_sent,
         blobs_reused,
+        created: session.client.created(),
         provider: session.provider,
         dry_run: false,
     })
@@ -162,7 +170,8 @@ async fn rehearse(
         blobs_sent: blobs.len(),
         bytes_sent: blobs.values().sum(),
         blobs_reused: 0,
-        provider: "none".to_owned(),
+        provider: String::new(),
+        created: Vec::new(),
         dry_run: true,
     })
 }

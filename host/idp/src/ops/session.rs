@@ -7,7 +7,7 @@ use idp_oci::client::dialect::{
     Answer, AuthRequest, Dialect, DialectError, Ensured, ErrorKind, Explanation, Grant, Hints,
 };
 use idp_oci::client::standard::{Credential as Native, Standard};
-use idp_oci::client::{Client, ClientError, ClientOptions, Event, Scheme, base_url};
+use idp_oci::client::{Client, ClientError, ClientOptions, Event, RateLimit, Scheme, base_url};
 use idp_oci::name::{Reference, Registry, Repository, Tag};
 use idp_oci::pipeline::PipelineError;
 
@@ -36,6 +36,8 @@ pub struct Session {
     slots: Slots,
     /// As it was written.
     pub(super) registry: Registry,
+    /// Why the registry did not answer when it was asked what it is.
+    pub(super) silence: Option<ClientError>,
 }
 
 /// What a session is for.
@@ -102,6 +104,7 @@ pub async fn open(context: &Context, subject: Subject<'_>) -> Result<Session, Er
         dialect: Some(provider),
         slots,
         registry,
+        silence: chosen.silence,
     })
 }
 
@@ -129,6 +132,7 @@ async fn without_provider(
         dialect: None,
         slots,
         registry: registry.clone(),
+        silence: None,
     })
 }
 
@@ -157,6 +161,8 @@ async fn load(
 ) -> Result<ProviderDialect, Error> {
     let mut call = CallContext {
         dry_run: context.options.dry_run,
+        create: context.create(&chosen.registry),
+        visibility: context.visibility(&chosen.registry).map(|visibility| visibility.as_str().to_owned()),
         ..CallContext::new(registry.clone(), chosen.scheme.as_str(), context.options.operation)
     };
     if let Some(config) = context.registries.get(&chosen.registry) {
@@ -267,6 +273,20 @@ impl Session {
     /// The repository as it goes on the wire.
     pub fn on_wire<'a>(&'a self, written: &'a Repository) -> &'a Repository {
         self.repository.as_ref().unwrap_or(written)
+    }
+
+    /// What the registry says about how often it may be asked; a warning when little is left.
+    pub fn rate_limit(&self) -> Option<RateLimit> {
+        let limit = self.client.rate_limit()?;
+        let text = format!("{}: {limit}", self.registry);
+        if limit.is_low() {
+            let text =
+                format!("{text}; a credential may have a higher limit (`idp login {}`)", self.registry);
+            self.client.progress().event(Event::Warning { text });
+        } else {
+            tracing::debug!(target: "idp::limits", "{text}");
+        }
+        Some(limit)
     }
 
     /// A pipeline's error with what people need to know about this session.

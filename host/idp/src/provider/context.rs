@@ -115,6 +115,22 @@ pub struct CallContext {
     pub dry_run: bool,
     /// What time it is.
     pub now: Now,
+    /// How far a push may go to make room for what is pushed.
+    pub create: Create,
+    /// Visibility of what is made; the provider's choice, which is to be private, unless given.
+    pub visibility: Option<String>,
+}
+
+/// What may be made before a push.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Create {
+    /// Nothing.
+    Never,
+    /// The repository itself, where the product wants that.
+    #[default]
+    Repository,
+    /// What it lies in, too: a project, an organisation.
+    Parent,
 }
 
 impl CallContext {
@@ -129,6 +145,8 @@ impl CallContext {
             operation: operation.to_owned(),
             dry_run: false,
             now: Now::System,
+            create: Create::default(),
+            visibility: None,
         }
     }
 

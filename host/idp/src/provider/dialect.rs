@@ -10,13 +10,14 @@ use idp_oci::client::dialect::{
     Answer, AuthRequest, Authorization, Challenge, Dialect, DialectError, Ensured, ErrorKind, Explanation,
     Grant, Hints, Scope,
 };
+use idp_oci::client::dialect::{Created, EnsureState};
 use idp_oci::name::Repository;
 use idp_oci::secret::Secret;
 use std::time::Duration;
 
 use super::call::{Asked, Budget, Linked, Shared};
 use super::challenge;
-use super::context::CallContext;
+use super::context::{CallContext, Create};
 use super::convert::{error_in, explanation_in, reuse_in, scope_in, scope_out};
 use super::egress::{Policy, changes_request};
 use super::error::NotAllowed;
@@ -24,6 +25,7 @@ use super::grants::Grants;
 use super::manifest::{EnsureWhen, Manifest};
 use super::memory::Memory;
 use super::pattern::{Captures, Origin, OriginPattern, Symbols};
+use super::product::map;
 use super::secrets::{Audience, Held};
 use super::state::{Question, State};
 use super::transport::Transport;
@@ -261,11 +263,7 @@ impl ProviderDialect {
     pub async fn ensure_now(&self, repository: &Repository) -> Result<Option<Ensured>, DialectError> {
         let Some(indices) = self.linked.exports.repositories.clone() else { return Ok(None) };
         let asked = self.asked("repositories.ensure", Budget::USUAL, Question::default());
-        let settings: &BTreeMap<String, String> = &self.shared.context.settings;
-        let options: Vec<(String, String)> = ["visibility", "description", "create-parent"]
-            .into_iter()
-            .filter_map(|key| Some((key.to_owned(), settings.get(key)?.clone())))
-            .collect();
+        let options = self.ensure_options();
         let name = repository.to_string();
         let ensured = self
             .linked
@@ -282,19 +280,23 @@ impl ProviderDialect {
             )
             .await?;
         match ensured {
-            Ok(extra) => {
-                let state = extra.iter().find(|(key, _)| key == "state").map(|(_, value)| value.as_str());
-                Ok(Some(match state {
-                    Some("created") => Ensured::Created,
-                    Some("implicit") => Ensured::Implicit,
-                    _ => Ensured::Exists,
-                }))
-            }
+            Ok(extra) => Ok(Some(ensured_in(map(extra), repository))),
             Err(error) => {
                 let error = self.refused(error);
                 if error.kind == ErrorKind::Unsupported { Ok(None) } else { Err(error) }
             }
         }
+    }
+
+    /// Flags, then settings of the registry.
+    fn ensure_options(&self) -> Vec<(String, String)> {
+        let context = &self.shared.context;
+        let settings: &BTreeMap<String, String> = &context.settings;
+        let parent = (context.create == Create::Parent).then(|| "true".to_owned());
+        [("visibility", context.visibility.clone()), ("description", None), ("create-parent", parent)]
+            .into_iter()
+            .filter_map(|(key, value)| Some((key.to_owned(), value.or_else(|| settings.get(key).cloned())?)))
+            .collect()
     }
 
     /// A warning where generic behaviour goes on.
@@ -311,6 +313,21 @@ pub(crate) fn granted_secret(held: Held, symbols: &Symbols) -> wasmtime::Result<
     }
     held.into_secret()
         .map_err(|_| NotAllowed("it granted a secret that fits into no header".to_owned()).into())
+}
+
+/// `repository.extra` of `repositories.ensure`.
+fn ensured_in(mut extra: BTreeMap<String, String>, repository: &Repository) -> Ensured {
+    let state = match extra.get("state").map(String::as_str) {
+        Some("created") => EnsureState::Created,
+        Some("implicit") => EnsureState::Implicit,
+        _ => EnsureState::Exists,
+    };
+    let created = (state == EnsureState::Created).then(|| Created {
+        kind: extra.remove("created").unwrap_or_else(|| "repository".to_owned()),
+        name: extra.remove("created-name").unwrap_or_else(|| repository.to_string()),
+        visibility: extra.remove("visibility"),
+    });
+    Ensured { state, created, note: extra.remove("note") }
 }
 
 /// Takes the secrets of a grant out of the guest's table, for the registry only.
@@ -400,7 +417,11 @@ impl Dialect for ProviderDialect {
         repository: &Repository,
         after: Option<&str>,
     ) -> Result<Option<Ensured>, DialectError> {
+        let create = self.shared.context.create;
         let wanted = match (self.manifest.ensure.when, after) {
+            _ if create == Create::Never => false,
+            // Who wants the parent made is not to be told that it is missing.
+            (_, Some("missing-parent")) if create == Create::Parent => true,
             (EnsureWhen::BeforePush, None) => true,
             (EnsureWhen::AfterFailure, Some(class)) => {
                 self.manifest.ensure.classes.iter().any(|wanted| wanted == class)

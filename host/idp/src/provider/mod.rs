@@ -53,7 +53,7 @@ mod wasi;
 
 pub use address::Class;
 pub use by_name::{ByName, Told};
-pub use context::{CallContext, CredentialSet, Deferred, Find, Now};
+pub use context::{CallContext, Create, CredentialSet, Deferred, Find, Now};
 pub use detected::{Detected, Detections};
 pub use dialect::{NOT_EXPORTED, ProviderDialect};
 pub use engine::Backend;

@@ -120,7 +120,7 @@ pub struct Removal {
 
 type Pairs = Vec<(String, String)>;
 
-fn map(pairs: Pairs) -> BTreeMap<String, String> {
+pub(super) fn map(pairs: Pairs) -> BTreeMap<String, String> {
     pairs.into_iter().map(|(key, value)| (printable(&key, 128), printable(&value, 4096))).collect()
 }
 

@@ -26,8 +26,8 @@ pub struct Options {
 pub struct Tokens {
     /// Its URL.
     pub realm: String,
-    /// The certificate of the key that it signs with.
-    pub certificate: PathBuf,
+    /// The keys that it signs with, a JSON Web Key Set.
+    pub keys: PathBuf,
 }
 
 impl Tokens {
@@ -77,7 +77,7 @@ async fn start(peer: &'static str, program: PathBuf, options: &Options) -> Resul
                     "realm": tokens.realm,
                     "service": Tokens::SERVICE,
                     "issuer": Tokens::ISSUER,
-                    "rootcertbundle": tokens.certificate,
+                    "jwks": tokens.keys,
                 }});
             }
             // JSON is YAML.

@@ -7,6 +7,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rcgen::{CertificateParams, KeyPair};
 use serde_json::json;
 
@@ -54,7 +56,7 @@ impl DockerAuth {
             delete: true,
             tokens: Some(Tokens {
                 realm: format!("http://{}/auth", tokens.address()),
-                certificate: tokens.dir().join("certificate.pem"),
+                keys: tokens.dir().join("keys.json"),
             }),
             ..Options::default()
         };
@@ -74,12 +76,24 @@ impl DockerAuth {
     }
 }
 
-/// ES256: the registry finds the key by its certificate.
+/// What docker_auth calls every P-256 key: it takes the thumbprint (RFC 7638) of the curve's base point for that of the key. With
+/// `rootcertbundle` the registry computes the right one and trusts no token, so it is told the key under this name.
+const KEY_ID: &str = "xx0BcA-wMohw8atYDJOe6peGModklG2wRHBlXHMvl0M";
+
+/// ES256: key and certificate for the token service, a key set for the registry.
 fn key_pair(dir: &Path) -> std::io::Result<()> {
     let key = KeyPair::generate().map_err(std::io::Error::other)?;
     let params = CertificateParams::new(vec!["tokens.test".to_owned()]).map_err(std::io::Error::other)?;
     let certificate = params.self_signed(&key).map_err(std::io::Error::other)?;
     fs::write(dir.join("certificate.pem"), certificate.pem())?;
+    // An uncompressed point: 4, then both coordinates.
+    let point = key.public_key_raw();
+    let coordinate = |range: std::ops::Range<usize>| URL_SAFE_NO_PAD.encode(&point[range]);
+    let keys = json!({"keys": [{
+        "kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": KEY_ID,
+        "x": coordinate(1..33), "y": coordinate(33..65),
+    }]});
+    fs::write(dir.join("keys.json"), keys.to_string())?;
     fs::write(dir.join("key.pem"), key.serialize_pem())
 }
 

@@ -16,7 +16,22 @@ use super::server::{Plan, Server, isolate};
 use super::{Unavailable, built, peers_dir};
 
 const PEER: &str = "gitea";
+/// The line before what 1.24 mended in the container registry.
+const OLD: &str = "gitea-1.23";
 const ADMIN: (&str, &str) = ("idp-admin", "peer-password-1");
+
+/// Which Gitea, and how it is configured besides.
+#[derive(Debug, Clone, Default)]
+pub struct GiteaOptions {
+    /// 1.23 instead of the newest.
+    pub old: bool,
+    /// Lines of the section `[packages]`: `LIMIT_SIZE_CONTAINER = 1 KiB`.
+    pub packages: &'static str,
+    /// `ROOT_URL`, where it is not the address; `{port}` is that of the server.
+    pub root_url: Option<&'static str>,
+    /// Lives under a path itself, which `root_url` names then.
+    pub under_path: bool,
+}
 
 /// Gitea on loopback. Dropping it kills the process and deletes its data.
 #[derive(Debug)]
@@ -35,13 +50,19 @@ impl std::ops::Deref for Gitea {
 impl Gitea {
     /// Starts it with an empty database and one administrator.
     pub async fn start() -> Result<Self, Unavailable> {
-        let program = built(PEER)?;
-        let share = std::path::absolute(peers_dir()).unwrap_or_default().join("share/gitea");
+        Self::with(&GiteaOptions::default()).await
+    }
+
+    /// The same, configured.
+    pub async fn with(options: &GiteaOptions) -> Result<Self, Unavailable> {
+        let peer = if options.old { OLD } else { PEER };
+        let program = built(peer)?;
+        let share = std::path::absolute(peers_dir()).unwrap_or_default().join("share").join(peer);
         let server = Plan {
-            peer: PEER,
+            peer,
             prepare: &|dir, port| {
                 let config = dir.join("app.ini");
-                fs::write(&config, app_ini(dir, &share, port))?;
+                fs::write(&config, app_ini(dir, &share, port, options))?;
                 run(&program, dir, &["migrate"])?;
                 let (user, password) = ADMIN;
                 let email = format!("{user}@example.invalid");
@@ -57,7 +78,7 @@ impl Gitea {
                 run(&program, dir, &[&create[..], &["--password", password, "--email", &email]].concat())?;
                 Ok(command(&program, dir, &["web"]))
             },
-            ready: "/api/v1/version",
+            ready: if options.under_path { "/v2/" } else { "/api/v1/version" },
             access_log: Some(("log/access.log", Format::Combined)),
         }
         .start()
@@ -114,16 +135,19 @@ impl Gitea {
 }
 
 /// The configuration: everything off that a container registry does not need.
-fn app_ini(dir: &Path, share: &Path, port: u16) -> String {
+fn app_ini(dir: &Path, share: &Path, port: u16, options: &GiteaOptions) -> String {
     let (dir, share) = (dir.display(), share.display());
+    let root_url =
+        options.root_url.unwrap_or("http://127.0.0.1:{port}/").replace("{port}", &port.to_string());
+    let GiteaOptions { packages, under_path, .. } = options;
     format!(
         "WORK_PATH = {dir}\nRUN_MODE = prod\n\
          [server]\nPROTOCOL = http\nHTTP_ADDR = 127.0.0.1\nHTTP_PORT = {port}\n\
-         ROOT_URL = http://127.0.0.1:{port}/\nSTATIC_ROOT_PATH = {share}\nDISABLE_SSH = true\nOFFLINE_MODE = true\n\
+         ROOT_URL = {root_url}\nUSE_SUB_URL_PATH = {under_path}\nSTATIC_ROOT_PATH = {share}\nDISABLE_SSH = true\nOFFLINE_MODE = true\n\
          [database]\nDB_TYPE = sqlite3\nPATH = {dir}/gitea.db\nSQLITE_JOURNAL_MODE = WAL\n\
          [security]\nINSTALL_LOCK = true\nSECRET_KEY = of-a-throw-away-server\n\
          [service]\nDISABLE_REGISTRATION = true\n\
-         [packages]\nENABLED = true\n\
+         [packages]\nENABLED = true\n{packages}\n\
          [actions]\nENABLED = false\n\
          [indexer]\nISSUE_INDEXER_TYPE = db\n\
          [cron]\nENABLED = false\n\

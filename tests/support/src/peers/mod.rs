@@ -36,7 +36,7 @@ pub use crane::CraneRegistry;
 pub use distribution::{Distribution, Options, Tokens};
 pub use docker_auth::DockerAuth;
 pub use dockerd::Dockerd;
-pub use gitea::Gitea;
+pub use gitea::{Gitea, GiteaOptions};
 pub use moto::Moto;
 pub use olareg::{Login, Olareg};
 pub use server::Server;
@@ -120,6 +120,12 @@ pub fn tool(name: &str) -> Result<PathBuf, Unavailable> {
         "skopeo" => installed("skopeo", "skopeo"),
         other => panic!("there is no peer tool {other}; known: crane, oras, skopeo"),
     }
+}
+
+/// Path of a file that a peer brings: `data("harbor-api", "swagger.yaml")`.
+pub fn data(peer: &'static str, file: &str) -> Result<PathBuf, Unavailable> {
+    let path = peers_dir().join("share").join(peer).join(file);
+    if path.is_file() { Ok(path) } else { Err(Unavailable::NotBuilt { peer, path }) }
 }
 
 /// Where `tests/peers/build` puts things: `$IDP_PEERS_DIR`, else `target/peers` of this checkout.
