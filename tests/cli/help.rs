@@ -37,7 +37,7 @@ fn short_help() {
       delete       Delete a tag, a digest, or a whole repository
       login        Check credentials with a registry, then keep them
       logout       Forget the credentials of a registry
-      registry     Serve a registry, or find out what kind one is
+      registry     Serve a registry, or find out what kind one is and how it does
       provider     See which providers there are, and which one is chosen and why
       completions  Print a completion script for a shell
 

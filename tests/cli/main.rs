@@ -3,6 +3,7 @@
 
 mod completions;
 mod config;
+mod doctor;
 mod errors;
 mod help;
 mod login;

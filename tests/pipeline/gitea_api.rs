@@ -53,7 +53,9 @@ async fn listed_and_deleted(options: GiteaOptions) {
     let left = sandbox.idp(["list", &at("group/app")]).exits(0);
     assert!(left.stdout.contains('2'), "{left}");
     let _ = delete(&["--repository", &at("group/app")]).exits(0);
-    assert!(sandbox.idp(["list", &at("group/app")]).exits(2).stderr.contains("group/app"));
+    // Before 1.26 an image without versions is still a name.
+    let gone = sandbox.idp(["list", &at("group/app")]);
+    assert!(gone.code == 2 || (gone.code == 0 && gone.stdout.trim().is_empty()), "{gone}");
     // The other package is untouched.
     let other = sandbox.idp(["list", &at("app")]).exits(0);
     assert!(other.stdout.contains('1') && other.stdout.contains('2'), "{other}");

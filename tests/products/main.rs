@@ -4,6 +4,7 @@
 mod acr;
 mod cloud;
 mod dockerhub;
+mod doctor;
 mod ecr;
 mod ecr_keys;
 mod gar;

@@ -3,8 +3,8 @@
 
 use idp_provider_sdk::invocation::Answer;
 use idp_provider_sdk::prelude::*;
+use idp_provider_sdk::refusal;
 use idp_provider_sdk::standard::{self, explanation};
-use idp_provider_sdk::{link, refusal};
 
 use crate::api::{KMS, Refusal};
 use crate::place::Place;
@@ -129,7 +129,8 @@ fn ecr(answer: &Answer, place: &Place) -> Option<Explanation> {
                 &["add `mediaType` to the manifest"],
             )
         }
-        (400, _) if link_has_page(&answer.url) => explanation(
+        // The size itself is in the query, which the host keeps to itself.
+        (400, "UNSUPPORTED") if is_list(answer.path()) => explanation(
             "unsupported",
             "The registry refuses pages of this size",
             "ECR lists at most 1000 at a time",
@@ -145,13 +146,8 @@ fn ecr(answer: &Answer, place: &Place) -> Option<Explanation> {
     })
 }
 
-fn link_has_page(url: &str) -> bool {
-    let query = url
-        .strip_prefix(link::origin(url))
-        .and_then(|rest| rest.split_once('?'))
-        .map_or("", |(_, query)| query);
-    let mut numbers = query.split('&').filter_map(|pair| pair.strip_prefix("n=")?.parse::<u64>().ok());
-    numbers.any(|number| number > 1000)
+fn is_list(path: &str) -> bool {
+    path.ends_with("/tags/list") || path.ends_with("/_catalog")
 }
 
 fn expired(place: &Place) -> Explanation {

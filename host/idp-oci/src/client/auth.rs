@@ -141,7 +141,7 @@ impl Session {
         state.kept.iter().find(|kept| kept.is_good_for(scopes)).map(|kept| kept.pass.clone())
     }
 
-    /// Asks the dialect for a grant, unless another task just got one that is not the `stale` one.
+    /// Asks the dialect for a grant; at the first attempt only when no other task just got one that is not the `stale` one.
     pub(super) async fn authorize(
         &self,
         scopes: &[Scope],
@@ -157,7 +157,10 @@ impl Session {
             Arc::clone(flights.entry(scopes.to_vec()).or_default())
         };
         let _alone = flight.lock().await;
-        if let Some(pass) = self.cached(scopes) {
+        // A second attempt wants the dialect's verdict, whatever another task was granted at its first.
+        if attempt == 1
+            && let Some(pass) = self.cached(scopes)
+        {
             return Ok(pass);
         }
         let request = AuthRequest {

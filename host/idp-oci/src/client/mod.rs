@@ -6,8 +6,8 @@
 //! | [`http`], [`redirect`], [`redact`], [`scheme`] | exchanges, where they may lead, what is shown of them, TLS or not |
 //! | [`challenge`], [`auth`], [`dialect`], [`standard`] | being let in |
 //! | [`retry`], [`outage`], [`error`], [`progress`] | trying again, giving up, telling |
-//! | `call` | one request with all of the above |
-//! | [`rate`] | how often it may be asked, in its own words |
+//! | `call`, [`probe`] | one request with all of the above; one whose answer is looked at as it is |
+//! | [`peer`], [`rate`] | who is at the other end of TLS; how often it may be asked, in its own words |
 //! | `blob`, `upload`, `download`, `manifest`, `tag`, `referrers` | the verbs |
 
 use std::collections::{HashMap, HashSet};
@@ -28,6 +28,8 @@ pub mod error;
 pub mod http;
 mod manifest;
 pub mod outage;
+pub mod peer;
+pub mod probe;
 pub mod progress;
 pub mod rate;
 pub mod redact;

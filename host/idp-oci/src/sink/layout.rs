@@ -136,12 +136,14 @@ fn prepare(directory: &Path, algorithms: &[&str]) -> Result<(), SinkError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(io(error)),
     }
+    // The marker comes first: another process that looks in between must not take this for somebody's directory.
+    std::fs::create_dir_all(directory).map_err(io)?;
+    let _lock = lock(directory)?;
     for algorithm in std::iter::once(&"sha256").chain(algorithms) {
         let folder = directory.join("blobs").join(algorithm);
         std::fs::create_dir_all(&folder).map_err(io)?;
         remove_stale(&folder).map_err(io)?;
     }
-    let _lock = lock(directory)?;
     if !directory.join(INDEX).exists() {
         write_index(directory, &Index::default())?;
     }

@@ -240,7 +240,7 @@ fn exit(error: &Error) -> Exit {
     }
 }
 
-fn of_kind(kind: Kind) -> Exit {
+pub(super) fn of_kind(kind: Kind) -> Exit {
     match kind {
         Kind::NotFound => Exit::NotFound,
         Kind::Auth => Exit::Auth,

@@ -2,7 +2,7 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `push`, `pull`, `list`, `search`, `delete`, `login`, `registry`, `provider`, `completions`, `docs` | a command each: arguments, conversion, what is printed |
+//! | `push`, `pull`, `list`, `search`, `delete`, `login`, `registry`, `doctor`, `provider`, `completions`, `docs` | a command each: arguments, conversion, what is printed |
 //! | [`connect`] | the flags that say which registry and as whom |
 //! | [`ui`], [`progress`], [`log`] | the streams |
 //! | [`error`] | failures as sentences, hints and exit codes |
@@ -32,6 +32,7 @@ pub mod completions;
 pub mod connect;
 pub mod delete;
 pub mod docs;
+pub mod doctor;
 pub mod error;
 pub mod list;
 pub mod log;
@@ -114,6 +115,8 @@ enum Stop {
     Failed(Report),
     /// With a signal's code and no more words than "interrupted".
     Signal(Exit),
+    /// The result says what failed.
+    Told(Exit),
     /// Writing to stdout failed.
     Stdout(std::io::Error),
 }
@@ -173,6 +176,7 @@ fn run(arguments: impl Iterator<Item = OsString>, env: Environment) -> Exit {
             }
             exit
         }
+        Ok(Err(Stop::Told(exit))) => exit,
         // Whoever read the result has read enough.
         Ok(Err(Stop::Stdout(error))) if error.kind() == std::io::ErrorKind::BrokenPipe => Exit::Done,
         Ok(Err(Stop::Stdout(error))) => {

@@ -1,4 +1,4 @@
-//! `idp registry serve|detect`.
+//! `idp registry serve|detect|doctor`.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -7,13 +7,16 @@ use clap::Subcommand;
 use serde::Serialize;
 
 use super::connect::Connect;
+use super::doctor;
 use super::error::{Exit, Report};
 use super::{Session, Stop};
 use crate::ops::{self, Options};
 
-/// Serve a registry, or find out what kind one is
+/// Serve a registry, or find out what kind one is and how it does
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  idp registry serve\n  idp registry detect registry.example")]
+#[command(
+    after_help = "Examples:\n  idp registry serve\n  idp registry detect registry.example\n  idp registry doctor registry.example/team/app"
+)]
 pub struct Args {
     #[command(subcommand)]
     command: Command,
@@ -23,6 +26,7 @@ pub struct Args {
 enum Command {
     Serve(ServeArgs),
     Detect(DetectArgs),
+    Doctor(doctor::Args),
 }
 
 /// Serve an OCI registry from a directory, until interrupted
@@ -69,6 +73,7 @@ pub(super) fn run(args: Args, session: &Session) -> Result<(), Stop> {
     match args.command {
         Command::Serve(args) => serve(args, session),
         Command::Detect(args) => detect(args, session),
+        Command::Doctor(args) => doctor::run(args, session),
     }
 }
 

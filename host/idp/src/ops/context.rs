@@ -49,6 +49,8 @@ pub struct Options {
     pub several: bool,
     /// Registries that were written with `http://`, besides the default one.
     pub plain_http: Vec<Registry>,
+    /// Nothing is tried again: what fails is what is to be found out.
+    pub once: bool,
 }
 
 /// Configuration, credentials, progress, cancellation.
@@ -153,6 +155,9 @@ impl Context {
 
     /// How often something that fails in a passing way is tried.
     pub fn retry(&self) -> Result<RetryPolicy, Error> {
+        if self.options.once {
+            return Ok(RetryPolicy { attempts: 1, ..RetryPolicy::default() });
+        }
         let count = self.env.number(env::RETRY_COUNT, 0, ATTEMPTS)?.unwrap_or(ATTEMPTS);
         let attempts = usize::try_from(count.clamp(1, ATTEMPTS)).unwrap_or(1);
         Ok(RetryPolicy { attempts, ..RetryPolicy::default() })

@@ -20,6 +20,7 @@ pub mod choose;
 pub mod context;
 pub mod delete;
 pub mod detect;
+pub mod doctor;
 pub mod entry;
 pub mod error;
 pub mod list;

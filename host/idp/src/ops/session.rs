@@ -1,5 +1,6 @@
 //! A client for one registry: how it is reached, as whom, and through which provider.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use idp_oci::client::dialect::{
@@ -372,5 +373,40 @@ impl Dialect for WithoutCredential {
         after: Option<&str>,
     ) -> Result<Option<Ensured>, DialectError> {
         self.inner.ensure(repository, after).await
+    }
+}
+
+/// What `idp registry doctor` asks.
+impl Session {
+    /// Where the credential comes from; `None` when there is none, or when it was not yet looked for.
+    pub fn credential_source(&self) -> Option<String> {
+        self.slots.source()
+    }
+
+    /// Everything that the registry says of the account (`wit/README.md`, "verify"); empty when it only lets us in.
+    pub async fn whoami(&self) -> Result<BTreeMap<String, String>, Error> {
+        let answer = match &self.dialect {
+            Some(dialect) => dialect.verify().await,
+            None => Err(nobody_to_ask()),
+        };
+        match answer {
+            Ok(facts) => Ok(facts),
+            Err(error) if error.kind == ErrorKind::Unsupported => {
+                self.client.check().await.map_err(|error| self.failed(error))?;
+                Ok(BTreeMap::new())
+            }
+            Err(error) => {
+                let what = format!("logging in to registry {}", self.registry);
+                Err(self.failed(ClientError::Dialect { what, error }))
+            }
+        }
+    }
+
+    /// What the provider knows of rate limits.
+    pub async fn limits(&self) -> Result<Vec<BTreeMap<String, String>>, DialectError> {
+        match &self.dialect {
+            Some(dialect) => dialect.limits().await,
+            None => Err(nobody_to_ask()),
+        }
     }
 }

@@ -44,7 +44,7 @@ pub(super) async fn of(
     for slot in &selection.provider.manifest.credential {
         let is_registry = slot.slot == REGISTRY_SLOT;
         let decided = context.credentials.decided(&slot.slot, registry).await?;
-        let mut clouds = Vec::new();
+        let (mut clouds, mut withheld) = (Vec::new(), Vec::new());
         let mut eager = decided;
         if eager.is_none() {
             // Those before Docker's files come before them; without any, the files are all there is.
@@ -52,7 +52,12 @@ pub(super) async fn of(
             let sources = if slot.sources.is_empty() { &everybodys[..] } else { &slot.sources };
             for source in sources {
                 if let Err(why) = may_use(context, selection, registry, source) {
-                    slots.withheld.push(why);
+                    // Worth a word only where it would have given something.
+                    let gives = match source {
+                        Source::Variables(variables) => variables.find(registry, &context.env).is_some(),
+                        Source::Cloud(_) | Source::Docker | Source::Prompt => true,
+                    };
+                    withheld.extend(gives.then_some(why));
                     continue;
                 }
                 eager = match source {
@@ -74,6 +79,9 @@ pub(super) async fn of(
         }
         if is_registry {
             slots.registry.clone_from(&eager);
+        }
+        if eager.is_none() {
+            slots.withheld.append(&mut withheld);
         }
         let set = eager.as_ref().map(set);
         if clouds.is_empty() {

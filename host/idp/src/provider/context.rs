@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use idp_oci::name::Registry;
@@ -23,6 +24,30 @@ pub struct CredentialSet {
     pub secrets: Vec<(String, Secret)>,
     /// Where it may be sent, beyond what the manifest ties to the slot; usually nothing.
     pub audience: Vec<OriginPattern>,
+}
+
+/// What `ambient.unix-time-ms` tells: passed in, so that a signature that was recorded can be made again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Now {
+    /// This machine's.
+    #[default]
+    System,
+    /// Stands still, at so many milliseconds after 1970.
+    At(u64),
+}
+
+impl Now {
+    /// Milliseconds after 1970.
+    pub fn unix_ms(self) -> u64 {
+        match self {
+            Self::System => {
+                let elapsed: Duration =
+                    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+                u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
+            }
+            Self::At(ms) => ms,
+        }
+    }
 }
 
 /// Finds a credential that costs something to find: requests, a helper program.
@@ -88,6 +113,8 @@ pub struct CallContext {
     pub operation: String,
     /// Nothing is to be changed.
     pub dry_run: bool,
+    /// What time it is.
+    pub now: Now,
     /// How far a push may go to make room for what is pushed.
     pub create: Create,
     /// Visibility of what is made; the provider's choice, which is to be private, unless given.
@@ -117,6 +144,7 @@ impl CallContext {
             deferred: HashMap::new(),
             operation: operation.to_owned(),
             dry_run: false,
+            now: Now::System,
             create: Create::default(),
             visibility: None,
         }

@@ -12,6 +12,7 @@ use idp_oci::client::dialect::{
 };
 use idp_oci::client::dialect::{Created, EnsureState};
 use idp_oci::name::Repository;
+use idp_oci::secret::Secret;
 use std::time::Duration;
 
 use super::call::{Asked, Budget, Linked, Shared};
@@ -25,7 +26,7 @@ use super::manifest::{EnsureWhen, Manifest};
 use super::memory::Memory;
 use super::pattern::{Captures, Origin, OriginPattern, Symbols};
 use super::product::map;
-use super::secrets::Held;
+use super::secrets::{Audience, Held};
 use super::state::{Question, State};
 use super::transport::Transport;
 use super::v0_1::exports::idp::registry_provider::auth;
@@ -104,6 +105,21 @@ impl ProviderDialect {
     pub fn with_fallback(mut self, fallback: Arc<dyn Dialect>) -> Self {
         self.fallback = Some(fallback);
         self
+    }
+
+    /// Nothing is remembered, whatever earlier commands were told.
+    #[must_use]
+    pub fn forgetful(mut self) -> Self {
+        self.shared.memory = Arc::default();
+        self
+    }
+
+    /// As if an earlier call had remembered a value; for an hour. It may have come from wherever the provider asks.
+    pub fn remembers(&self, key: &str, value: &Secret) {
+        let asked = self.manifest.egress.iter().map(|rule| rule.origin.clone());
+        let audience = Audience::only([OriginPattern::Registry].into_iter().chain(asked).collect());
+        let held = Held::captured(value.expose().as_bytes(), audience, &[]);
+        self.shared.memory.put(key.to_owned(), held, Duration::from_secs(3600));
     }
 
     /// The manifest of the provider.
@@ -289,6 +305,16 @@ impl ProviderDialect {
     }
 }
 
+/// A secret of a grant, when it may be sent to the registry and fits into a header.
+pub(crate) fn granted_secret(held: Held, symbols: &Symbols) -> wasmtime::Result<Secret> {
+    if !held.admits(&symbols.registry, symbols) {
+        let text = "it granted the registry a secret that may not be sent there".to_owned();
+        return Err(NotAllowed(text).into());
+    }
+    held.into_secret()
+        .map_err(|_| NotAllowed("it granted a secret that fits into no header".to_owned()).into())
+}
+
 /// `repository.extra` of `repositories.ensure`.
 fn ensured_in(mut extra: BTreeMap<String, String>, repository: &Repository) -> Ensured {
     let state = match extra.get("state").map(String::as_str) {
@@ -309,12 +335,7 @@ fn read_grant(state: &mut State, grant: auth::Grant) -> wasmtime::Result<Grant> 
     let symbols = state.gate.symbols().clone();
     let mut take = |handle| -> wasmtime::Result<_> {
         let held: Held = state.table.delete(handle)?;
-        if !held.admits(&symbols.registry, &symbols) {
-            let text = "it granted the registry a secret that may not be sent there".to_owned();
-            return Err(NotAllowed(text).into());
-        }
-        held.into_secret()
-            .map_err(|_| NotAllowed("it granted a secret that fits into no header".to_owned()).into())
+        granted_secret(held, &symbols)
     };
     let authorization = match grant.authorization {
         auth::Authorization::Anonymous => Authorization::Anonymous,

@@ -22,6 +22,13 @@ pub(crate) struct Holdings {
     elements: usize,
 }
 
+impl Holdings {
+    /// Bytes of all linear memories.
+    pub(crate) fn memory(&self) -> usize {
+        self.memory
+    }
+}
+
 impl ResourceLimiter for Holdings {
     fn memory_growing(
         &mut self,

@@ -12,10 +12,12 @@
 //! | [`memory`] [`private`] | what a provider asked to keep, and files that are this user's alone |
 //! | [`call`] [`clock`] [`state`] [`wasi`] [`v0_1`] | one question in one fresh store |
 //! | [`dialect`] [`product`] | what the host asks |
+//! | [`by_name`] | the same questions as recorded conversations ask them |
 
 mod address;
 mod answer;
 mod builtin;
+mod by_name;
 mod cache;
 mod call;
 mod challenge;
@@ -50,7 +52,8 @@ mod v0_1;
 mod wasi;
 
 pub use address::Class;
-pub use context::{CallContext, Create, CredentialSet, Deferred, Find};
+pub use by_name::{ByName, Told};
+pub use context::{CallContext, Create, CredentialSet, Deferred, Find, Now};
 pub use detected::{Detected, Detections};
 pub use dialect::{NOT_EXPORTED, ProviderDialect};
 pub use engine::Backend;

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use idp_oci::client::dialect::{Answer, Challenge, Scope};
 use wasmtime::component::{Resource, ResourceTable};
@@ -163,8 +163,7 @@ impl log::Host for State {
 
 impl ambient::Host for State {
     async fn unix_time_ms(&mut self) -> wasmtime::Result<u64> {
-        let elapsed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Ok(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX))
+        Ok(self.context.now.unix_ms())
     }
 
     async fn random(&mut self, len: u32) -> wasmtime::Result<Vec<u8>> {

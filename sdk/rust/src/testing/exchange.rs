@@ -79,7 +79,7 @@ impl Exchange {
     }
 
     /// What is different about a request that was sent, or nothing.
-    pub(crate) fn mismatch(&self, request: &str, headers: &[(String, String)], body: &str) -> Option<String> {
+    pub fn mismatch(&self, request: &str, headers: &[(String, String)], body: &str) -> Option<String> {
         if self.request != request {
             return Some(format!("expected `{}`, and `{request}` was sent", self.request));
         }

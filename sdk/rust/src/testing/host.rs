@@ -67,7 +67,7 @@ impl Host {
             operation: "push".to_owned(),
             attempt: 1,
             dry_run: false,
-            now_ms: 1_795_251_600_000,
+            now_ms: super::case::NOW_MS,
             challenges: Vec::new(),
             granted: Vec::new(),
             subject: None,
@@ -179,7 +179,13 @@ impl Host {
 
     /// The answer to be identified or explained.
     #[must_use]
-    pub fn subject(mut self, answer: Answer) -> Self {
+    pub fn subject(mut self, mut answer: Answer) -> Self {
+        // As the host gives it: what a query holds may let one in, and a cookie does.
+        let path = |text: &mut String| text.truncate(text.find(['?', '#']).unwrap_or(text.len()));
+        path(&mut answer.url);
+        answer.headers.retain(|(name, _)| !name.to_ascii_lowercase().starts_with("set-cookie"));
+        let locations = answer.headers.iter_mut().filter(|(name, _)| name.eq_ignore_ascii_case("location"));
+        locations.for_each(|(_, value)| path(value));
         self.subject = Some(answer);
         self
     }

@@ -13,9 +13,10 @@
 //! manifest's public pointers, forbidden headers, grants. Limits and address checks are the real host's alone. An unexpected
 //! request, or a scripted exchange that is never asked for, fails the test.
 //!
-//! Recorded conversations live in files, see [`cases`].
+//! Recorded conversations live in files, see [`case`] and [`cases`].
 
 pub mod ask;
+pub mod case;
 pub mod cases;
 mod exchange;
 mod host;
@@ -25,6 +26,7 @@ pub(crate) mod sys;
 mod value;
 
 pub use ask::{Answers, Arguments};
+pub use case::Case;
 pub use exchange::Exchange;
 pub use host::Host;
 pub use serde_json::Value;

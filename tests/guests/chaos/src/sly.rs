@@ -74,6 +74,7 @@ pub(crate) fn run(mode: &str) -> Option<Outcome> {
         "json-oracle" => with_password(json_oracle),
         "decode-oracle" => with_password(decode_oracle),
         "log-secret" => log_secret(),
+        "keep" => with_password(keep),
         "capture-cookie" => capture_cookie(),
         "remembered" => remembered(),
         "slot-undeclared" => match invocation::credential("management") {
@@ -224,6 +225,21 @@ fn log_secret() -> Outcome {
         }
         Err(error) => refused(error),
     }
+}
+
+/// A registry in league with it says the password backwards. The guest turns it round, and has it while it asks for something else.
+fn keep(password: &Secret) -> Outcome {
+    let answer = match send(&authorized(&registry("/chaos/backwards"), password)) {
+        Ok(answer) => answer,
+        Err(error) => return refused(error),
+    };
+    let Some(backwards) = answer.json_scalar("/backwards") else {
+        return Outcome::Refused("it was not told".to_owned());
+    };
+    let known: String = backwards.chars().rev().collect();
+    let asked = send(&get(&registry("/chaos/kept-marker"))).is_ok();
+    std::hint::black_box(&known);
+    Outcome::Escaped(format!("kept {} characters, and asked: {asked}", known.len()))
 }
 
 fn capture_cookie() -> Outcome {
