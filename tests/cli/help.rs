@@ -34,6 +34,7 @@ fn short_help() {
       pull         Pull an image or an artifact from a registry
       list         List the repositories of a registry, or the tags of a repository
       search       Search repositories, on several registries at once
+      inspect      Show what a reference names: manifest, platforms, layers, labels, referrers
       delete       Delete a tag, a digest, or a whole repository
       login        Check credentials with a registry, then keep them
       logout       Forget the credentials of a registry

@@ -6,6 +6,7 @@ mod config;
 mod doctor;
 mod errors;
 mod help;
+mod inspect;
 mod login;
 mod mistakes;
 mod peers;

@@ -34,6 +34,7 @@ pub mod delete;
 pub mod docs;
 pub mod doctor;
 pub mod error;
+pub mod inspect;
 pub mod list;
 pub mod log;
 pub mod login;
@@ -94,6 +95,7 @@ enum Command {
     Pull(pull::Args),
     List(list::Args),
     Search(search::Args),
+    Inspect(inspect::Args),
     Delete(delete::Args),
     Login(login::LoginArgs),
     Logout(login::LogoutArgs),
@@ -193,6 +195,7 @@ fn dispatch(command: Command, session: &Session) -> Result<(), Stop> {
         Command::Pull(args) => pull::run(args, session),
         Command::List(args) => list::run(args, session),
         Command::Search(args) => search::run(args, session),
+        Command::Inspect(args) => inspect::run(args, session),
         Command::Delete(args) => delete::run(args, session),
         Command::Login(args) => login::login(args, session),
         Command::Logout(args) => login::logout(&args, session),

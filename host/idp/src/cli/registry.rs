@@ -1,4 +1,4 @@
-//! `idp registry serve|detect|doctor`.
+//! `idp registry serve|detect|show|doctor`.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -26,6 +26,7 @@ pub struct Args {
 enum Command {
     Serve(ServeArgs),
     Detect(DetectArgs),
+    Show(ShowArgs),
     Doctor(doctor::Args),
 }
 
@@ -64,6 +65,19 @@ struct DetectArgs {
     connect: Connect,
 }
 
+/// Show how a registry is set up here, or what is known of one of its repositories
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  idp registry show registry.example\n  idp registry show registry.example/team/app --output json"
+)]
+struct ShowArgs {
+    /// A registry, or a repository; the default registry unless given
+    #[arg(value_name = "REGISTRY|REPOSITORY")]
+    place: Option<String>,
+    #[command(flatten)]
+    connect: Connect,
+}
+
 #[derive(Debug, Serialize)]
 struct Listening {
     address: SocketAddr,
@@ -73,6 +87,7 @@ pub(super) fn run(args: Args, session: &Session) -> Result<(), Stop> {
     match args.command {
         Command::Serve(args) => serve(args, session),
         Command::Detect(args) => detect(args, session),
+        Command::Show(args) => show(args, session),
         Command::Doctor(args) => doctor::run(args, session),
     }
 }
@@ -89,6 +104,17 @@ fn serve(args: ServeArgs, session: &Session) -> Result<(), Stop> {
     let console = &session.console;
     let ready = |address: SocketAddr| console.result(&format!("{address}\n"), &Listening { address });
     session.work(&doing, options, async |context| ops::serve::serve(context, request, ready).await)
+}
+
+fn show(args: ShowArgs, session: &Session) -> Result<(), Stop> {
+    let options = session.options(&args.connect, "show")?;
+    let doing = match &args.place {
+        Some(place) => format!("show `{place}`"),
+        None => "show the default registry".to_owned(),
+    };
+    let shown = session
+        .work(&doing, options, async |context| ops::show::show(context, args.place.as_deref()).await)?;
+    Ok(session.console.result(&shown.text(), &shown)?)
 }
 
 fn detect(args: DetectArgs, session: &Session) -> Result<(), Stop> {

@@ -123,6 +123,12 @@ impl Console {
         stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
     }
 
+    /// Bytes that are the result, exactly: their digest is what they are known by.
+    pub fn bytes(&self, bytes: &[u8]) -> io::Result<()> {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(bytes).and_then(|()| stdout.flush())
+    }
+
     /// A line of talk; not with `--quiet`.
     pub fn say(&self, line: &str) {
         if self.quiet {

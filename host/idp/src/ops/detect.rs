@@ -71,7 +71,7 @@ pub async fn why_reference(context: &Context, reference: &str) -> Result<Detecte
     why(context, &registry, false).await
 }
 
-async fn why(context: &Context, registry: &Registry, fresh: bool) -> Result<Detected, Error> {
+pub(super) async fn why(context: &Context, registry: &Registry, fresh: bool) -> Result<Detected, Error> {
     let chosen = choose(context, registry, fresh).await?;
     // A guess about a registry that does not answer is no answer to the question what it is.
     if let Some(error) = chosen.silence

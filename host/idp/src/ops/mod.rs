@@ -11,6 +11,8 @@
 //! | [`login`] | verify and keep credentials; forget them |
 //! | [`list`], [`search`], [`pages`], [`entry`] | repositories and tags, of one registry or several, page by page |
 //! | [`delete`], `removal` | delete what was named and nothing else; the same by the specification |
+//! | [`inspect`] | what lies behind a reference |
+//! | [`show`], [`doctor`] | how a registry is set up here; how it does |
 //! | [`detect`], [`providers`] | which provider serves a registry, and why; which there are |
 //! | [`serve`] | the embedded registry |
 //! | [`transport`] | the providers' requests, over the pipeline's connections |
@@ -23,6 +25,7 @@ pub mod detect;
 pub mod doctor;
 pub mod entry;
 pub mod error;
+pub mod inspect;
 pub mod list;
 pub mod login;
 pub mod pages;
@@ -34,6 +37,7 @@ mod room;
 pub mod search;
 pub mod serve;
 pub mod session;
+pub mod show;
 mod slots;
 pub mod transport;
 

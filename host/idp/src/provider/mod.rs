@@ -66,5 +66,6 @@ pub use manifest::{
 pub use pattern::{Captures, HostPattern, Origin, OriginPattern, PatternError, Symbols};
 pub use product::{Cursor, Description, Entry, Identification, Page, Removable, Removal, WireName};
 pub use registry::{ProviderInfo, Providers, ProvidersConfig, SelectRequest, Selection, Source};
+pub(crate) use scrub::printable;
 pub use select::{CERTAIN_ENOUGH, Evidence};
 pub use transport::{Direct, Exchange, RawAnswer, Transport, TransportError};
