@@ -67,3 +67,25 @@ async fn it_is_recognised_by_two_requests() {
     assert!(why.stdout.lines().any(|line| line.starts_with("provider    gitea ")), "{why}");
     assert_eq!(gitea.requests().await.expect("an access log").len(), 2);
 }
+
+#[tokio::test]
+async fn an_organisation_is_made_when_it_is_asked_for() {
+    let Some(gitea) = peers::require(Gitea::start().await, "gitea") else { return };
+    let sandbox = as_user(&gitea, gitea.admin().0, gitea.admin().1);
+    sandbox.write("work/app/a", "a");
+    let reference = format!("{}/new/app:1", gitea.address());
+    let refused = sandbox.idp(["push", "./app", &reference]).exits(2);
+    assert!(refused.stderr.contains("--create"), "{refused}");
+    let rehearsed = sandbox.idp(["push", "./app", &reference, "--create", "--dry-run"]).exits(0);
+    assert!(rehearsed.stderr.contains("Would create organisation new (private)"), "{rehearsed}");
+    let _ = sandbox.idp(["push", "./app", &reference]).exits(2);
+    let made = sandbox.idp(["push", "./app", &reference, "--create"]).exits(0);
+    assert!(made.stderr.contains("Created organisation new (private)"), "{made}");
+    let shown = sandbox.idp(["registry", "show", &format!("{}/new/app", gitea.address())]).exits(0);
+    assert!(shown.stdout.contains("repository  new/app"), "{shown}");
+    // Nothing is made where nothing may be.
+    let other = format!("{}/new/other:1", gitea.address());
+    let never = sandbox.idp(["push", "./app", &other, "--create", "never"]).exits(2);
+    assert!(never.stderr.contains("--create never"), "{never}");
+    let _ = sandbox.idp(["push", "./app", &reference, "--create", "never"]).exits(0);
+}
