@@ -324,3 +324,32 @@ fn each_refusal_of_a_deletion_is_understood() {
     let refused = nobody.idp(["delete", "docker.io/library/nginx:1.27"]).exits(3);
     assert!(refused.stderr.contains("idp login docker.io"), "{refused}");
 }
+
+#[test]
+fn what_is_left_of_the_pulls_is_told() {
+    let (_net, site, sandbox) = hub();
+    change(&site, |hub| hub.image("library/tool", "1", "tool"));
+    let pulled = sandbox.idp(["pull", "docker.io/library/tool:1", "oci:./tool", "--output", "json"]).exits(0);
+    let pulled: serde_json::Value = serde_json::from_str(&pulled.stdout).expect("JSON");
+    assert_eq!(pulled["rate-limit"]["limit"], 100, "{pulled}");
+    let looked = sandbox.idp(["inspect", "docker.io/library/tool:1"]).exits(0);
+    assert!(looked.stdout.contains("rate limit"), "{looked}");
+    let doctor = sandbox.idp(["registry", "doctor", "docker.io", "--output", "json"]).exits(0);
+    let doctor: serde_json::Value = serde_json::from_str(&doctor.stdout).expect("JSON");
+    let checks = doctor["checks"].as_array().expect("checks");
+    let limit = checks.iter().find(|check| check["name"] == "rate-limit");
+    assert_eq!(limit.map(|check| &check["status"]), Some(&"ok".into()), "{doctor}");
+}
+
+#[test]
+fn a_visibility_makes_the_repository_first() {
+    let (net, _site, sandbox) = hub_as("me", "dckr_pat_write");
+    let rehearsed =
+        sandbox.idp(["push", "./app", "docker.io/me/new:1", "--visibility", "private", "--dry-run"]).exits(0);
+    assert!(rehearsed.stderr.contains("Would create repository"), "{rehearsed}");
+    assert_eq!(net.count("POST", "hub.docker.com", "/repositories"), 0, "{:#?}", net.log());
+    let made = sandbox.idp(["push", "./app", "docker.io/me/new:1", "--visibility", "private"]).exits(0);
+    assert!(made.stderr.contains("Created repository me/new (private)"), "{made}");
+    let shown = sandbox.idp(["registry", "show", "docker.io/me/new"]).exits(0);
+    assert!(shown.stdout.contains("visibility  private"), "{shown}");
+}

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use idp_oci::client::dialect::ErrorKind;
 use serde::Serialize;
 
-use super::detect::{self, Asked};
+use super::detect::{self, Detected};
 use super::entry::Entry;
 use super::list::place_of;
 use super::session::{self, Subject};
@@ -18,20 +18,9 @@ use crate::provider::Create;
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Shown {
-    /// `host[:port]`.
-    pub registry: String,
-    /// `https` or `http`.
-    pub scheme: String,
-    /// Name and version of the provider.
-    pub provider: String,
-    /// `built in`, or the path of the component.
-    pub source: String,
-    /// Why this provider.
-    pub evidence: Vec<String>,
-    /// What it asks to reach.
-    pub grants: Vec<Asked>,
-    /// Where a credential comes from; `None` for anonymous access.
-    pub credential: Option<String>,
+    /// How it is reached, and by which provider.
+    #[serde(flatten)]
+    pub detected: Detected,
     /// Settings of `registries.yaml`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub settings: BTreeMap<String, String>,
@@ -48,7 +37,7 @@ pub struct Shown {
 /// Shows. Of a registry alone nothing is asked beyond what it takes to choose the provider.
 pub async fn show(context: &Context, place: Option<&str>) -> Result<Shown, Error> {
     let (registry, repository) = place_of(context, place)?;
-    let found = detect::why(context, &registry, false).await?;
+    let detected = detect::why(context, &registry, false).await?;
     let config = context.registries.get(&registry);
     let repository = match &repository {
         None => None,
@@ -71,13 +60,7 @@ pub async fn show(context: &Context, place: Option<&str>) -> Result<Shown, Error
         }
     };
     Ok(Shown {
-        registry: found.registry,
-        scheme: found.scheme,
-        provider: found.provider,
-        source: found.source,
-        evidence: found.evidence,
-        grants: found.grants,
-        credential: found.credential,
+        detected,
         settings: config.map(|config| config.settings.clone()).unwrap_or_default(),
         create: match context.create(&registry) {
             Create::Never => "never",
@@ -92,19 +75,10 @@ pub async fn show(context: &Context, place: Option<&str>) -> Result<Shown, Error
 impl Shown {
     /// For people.
     pub fn text(&self) -> String {
-        let mut text = String::new();
+        let mut text = self.detected.text();
         let mut line = |name: &str, value: &str| {
             let _ = writeln!(text, "{name:<11} {value}");
         };
-        line("registry", &format!("{} ({})", self.registry, self.scheme));
-        line("provider", &format!("{} ({})", self.provider, self.source));
-        for evidence in &self.evidence {
-            line("evidence", evidence);
-        }
-        for asked in &self.grants {
-            line(if asked.allowed { "granted" } else { "refused" }, &asked.grant);
-        }
-        line("credentials", self.credential.as_deref().unwrap_or("none: anonymous"));
         for (name, value) in &self.settings {
             line("setting", &format!("{name}={value}"));
         }
