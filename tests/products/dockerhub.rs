@@ -155,6 +155,13 @@ fn anybody_pulls_until_the_limit() {
     let (net, site, sandbox) = hub();
     change(&site, |hub| hub.habits.pulls = Some((100, 1)));
     let _ = sandbox.idp(["pull", "docker.io/nginx:1.27", "oci:./one"]).exits(0);
+    // Six hours are not waited for, however patient one is.
+    let mut patient = super::sandbox(&net);
+    patient.set_env("IDPBUILDER_OCI_RETRY_COUNT", "10");
+    net.forget();
+    let _ = patient.idp(["pull", "docker.io/nginx:1.27", "oci:./patient"]).exits(4);
+    let tries = net.count("GET", "registry-1.docker.io", "/manifests/1.27");
+    assert!(tries <= 2, "{:#?}", net.log());
     for (json_limit, headers_on_limit) in [(false, true), (true, true), (false, false)] {
         net.forget();
         change(&site, |hub| {

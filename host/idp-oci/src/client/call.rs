@@ -91,6 +91,15 @@ impl Client {
         loop {
             let attempts = waits.failures() + 1;
             let (cause, asked, outcome) = match self.authorized(call, attempts).await {
+                // Too many requests may be for seconds or for hours: the dialect knows, and what lasts is not waited for.
+                Ok(response) if call.retry && response.status == StatusCode::TOO_MANY_REQUESTS => {
+                    let (status, asked) = (response.status, retry::retry_after(&response.headers));
+                    let refusal = self.refusal(call, Answered { response, attempts }, None).await;
+                    if !is_passing(&refusal) {
+                        return Err(refusal);
+                    }
+                    (format!("the registry answered {status}"), asked, Err(refusal))
+                }
                 Ok(response) if call.retry && retry::is_transient(response.status) => {
                     let cause = format!("the registry answered {}", response.status);
                     (cause, retry::retry_after(&response.headers), Ok(Answered { response, attempts }))
@@ -342,7 +351,11 @@ pub(super) fn is_passing(error: &ClientError) -> bool {
         ClientError::Dialect { error, .. } => {
             matches!(error.kind, ErrorKind::Unavailable | ErrorKind::RateLimited)
         }
-        ClientError::Refused(refusal) => retry::is_transient(refusal.status),
+        ClientError::Refused(refusal) => {
+            let lasts =
+                refusal.explanation.as_ref().and_then(|explanation| explanation.retryable) == Some(false);
+            retry::is_transient(refusal.status) && !lasts
+        }
         _ => false,
     }
 }
