@@ -67,7 +67,7 @@ pub(crate) async fn take(source: Box<dyn Source>, selection: &Selection) -> Resu
         let mut blobs = Vec::new();
         while let Some(offer) = receiver.recv().await {
             if let Offer::Blob(blob) = offer {
-                blobs.push(blob);
+                blobs.push(*blob);
             }
         }
         blobs

@@ -137,7 +137,7 @@ impl Lane {
                         Ok(ahead) => sent.ahead = ahead,
                         Err(error) => break error,
                     },
-                    Some(Offer::Blob(blob)) => self.blob(blob, sent, &mut uploads),
+                    Some(Offer::Blob(blob)) => self.blob(*blob, sent, &mut uploads),
                     None => open = false,
                 },
                 Some(done) = uploads.join_next() => match flatten(done) {

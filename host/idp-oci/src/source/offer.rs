@@ -10,11 +10,11 @@ pub enum Offer {
     /// know them that early send this.
     Manifests(Vec<Manifest>),
     /// Content that can be read as often as need be.
-    Blob(Blob),
+    Blob(Box<Blob>),
 }
 
 impl From<Blob> for Offer {
     fn from(blob: Blob) -> Self {
-        Self::Blob(blob)
+        Self::Blob(Box::new(blob))
     }
 }
