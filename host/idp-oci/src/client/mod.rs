@@ -39,6 +39,7 @@ pub mod redirect;
 mod referrers;
 pub mod retry;
 pub mod scheme;
+mod seen;
 pub mod standard;
 mod tag;
 #[cfg(test)]

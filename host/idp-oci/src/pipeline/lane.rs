@@ -265,6 +265,7 @@ impl Lane {
                 (named(manifest).cloned().collect(), Presence::Unknown)
             };
             for digest in wanted {
+                self.client.learned().learn_blob(&self.repository, &digest, false);
                 if let Some(blob) = sent.blobs.get(&digest)
                     && healed.insert(digest)
                 {

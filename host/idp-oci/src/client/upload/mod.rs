@@ -50,14 +50,20 @@ impl Client {
         cancel: &CancellationToken,
     ) -> Result<Outcome, ClientError> {
         let hints = self.hints(repository).await;
-        let way =
-            Way::of(&hints, &self.shared.learned, blob.descriptor.size, presence, repository, mount_from);
+        let learned = &self.shared.learned;
+        let digest = &blob.descriptor.digest;
+        let presence = match presence {
+            Presence::Unknown if learned.has_seen(repository, digest) => Presence::Likely,
+            presence => presence,
+        };
+        let way = Way::of(&hints, learned, blob.descriptor.size, presence, repository, mount_from);
         if way.head {
             let there = tokio::select! {
                 there = self.has_blob(repository, &blob.descriptor, Access::Push) => there?,
                 () = cancel.cancelled() => return Err(ClientError::Interrupted),
             };
             if there {
+                learned.learn_blob(repository, digest, true);
                 return Ok(Outcome::Exists);
             }
         }
@@ -79,8 +85,9 @@ impl Client {
             hints,
         };
         let result = upload.run(&way.mounts).await;
-        if result.is_err() {
-            upload.drop_session().await;
+        match &result {
+            Ok(_) => learned.learn_blob(repository, digest, true),
+            Err(_) => upload.drop_session().await,
         }
         result
     }
