@@ -321,7 +321,14 @@ impl Upload<'_> {
                 }
                 Ok(false)
             }
-            status if is_probe && retry::is_transient(answered.response.status) && status != 429 => Ok(false),
+            _ if is_probe && retry::is_transient(answered.response.status) => {
+                if let Some(asked) = retry::retry_after(&answered.response.headers) {
+                    // The plain POST waits at the gate like everybody else.
+                    let cap = self.client.shared.options.retry.server_cap;
+                    self.client.shared.gate.hold(asked.min(cap));
+                }
+                Ok(false)
+            }
             _ => Err(Failed::Final(self.client.refusal(&call, answered, None).await)),
         }
     }
