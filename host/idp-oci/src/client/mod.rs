@@ -57,8 +57,8 @@ pub use rate::RateLimit;
 pub use referrers::Referrers;
 pub use scheme::Scheme;
 pub use tag::Names;
-pub use upload::Presence;
 pub(crate) use upload::SMALL;
+pub use upload::{Presence, Unsent};
 
 use self::dialect::{Created, Dialect, DialectError, EnsureState, Ensured, Hints};
 use self::http::Http;

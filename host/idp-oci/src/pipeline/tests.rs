@@ -76,7 +76,7 @@ fn parse(document: &serde_json::Value) -> Manifest {
     Manifest::parse(Bytes::from(document.to_string()), None).expect("a manifest")
 }
 
-fn image_of(config: &Descriptor, layers: &[Descriptor]) -> Manifest {
+pub(super) fn image_of(config: &Descriptor, layers: &[Descriptor]) -> Manifest {
     parse(&serde_json::json!({
         "schemaVersion": 2, "mediaType": media::OCI_MANIFEST, "config": describe(config),
         "layers": layers.iter().map(describe).collect::<Vec<_>>(),
@@ -117,11 +117,11 @@ fn index() -> Memory {
     }
 }
 
-fn repository() -> Repository {
+pub(super) fn repository() -> Repository {
     "team/app".parse().expect("a repository")
 }
 
-fn tags(tags: &[&str]) -> Vec<Tag> {
+pub(super) fn tags(tags: &[&str]) -> Vec<Tag> {
     tags.iter().map(|tag| tag.parse().expect("a tag")).collect()
 }
 
@@ -142,7 +142,7 @@ fn client_of(
     (Client::new(registry, Scheme::Http, http, dialect, options).expect("a client"), recorder)
 }
 
-fn client(server: &Server) -> Client {
+pub(super) fn client(server: &Server) -> Client {
     let credential = Credential::Basic { username: "user".to_owned(), password: Secret::new("right") };
     client_of(server, |base, http| Arc::new(Standard::new(base, credential, http))).0
 }
