@@ -2,7 +2,7 @@
 //! the index names the image when all of it is there. Several processes may write to one layout.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -14,12 +14,13 @@ use serde_json::value::RawValue;
 use tempfile::NamedTempFile;
 
 use crate::blob::Chunks;
-use crate::digest::{Digest, Hasher};
+use crate::digest::Digest;
 use crate::layout::{self, INDEX, MARKER, MARKER_CONTENT, REF_NAME};
 use crate::manifest::{Descriptor, MAX_MANIFEST};
 use crate::media;
-use crate::sink::check::{blocking, receive};
-use crate::sink::{Plan, Sink, SinkError};
+use crate::partial::{self, KEPT, PREFIX, Partial, is_left};
+use crate::sink::check::{Received, Verifier, blocking, receive, receive_rest};
+use crate::sink::{Have, Plan, Sink, SinkError};
 
 /// How the names of unfinished files start.
 const TEMPORARY: &str = ".idp-";
@@ -32,12 +33,14 @@ pub struct LayoutSink {
     directory: PathBuf,
     name: Option<String>,
     plan: Option<Plan>,
+    /// The permissions that the process gives its files.
+    mode: u32,
 }
 
 impl LayoutSink {
     /// The layout in `directory`, made where there is none. The image is called `name`, else by its reference's tag.
     pub fn new(directory: impl Into<PathBuf>, name: Option<String>) -> Self {
-        Self { directory: directory.into(), name, plan: None }
+        Self { directory: directory.into(), name, plan: None, mode: 0o600 }
     }
 }
 
@@ -50,7 +53,7 @@ impl Sink for LayoutSink {
     async fn begin(&mut self, plan: &Plan) -> Result<(), SinkError> {
         let directory = self.directory.clone();
         let algorithms: Vec<_> = plan.blobs.iter().map(|blob| blob.digest.algorithm().as_str()).collect();
-        blocking(move || prepare(&directory, &algorithms)).await?;
+        self.mode = blocking(move || prepare(&directory, &algorithms)).await?;
         self.plan = Some(plan.clone());
         Ok(())
     }
@@ -60,8 +63,45 @@ impl Sink for LayoutSink {
         blocking(move || Ok(is_intact(&directory, &descriptor))).await.unwrap_or(false)
     }
 
+    async fn have(&self, descriptor: &Descriptor) -> Have {
+        if self.has(descriptor).await {
+            return Have::All;
+        }
+        match self.part(descriptor).await {
+            Some(part) if part.position() < descriptor.size => Have::Part(part),
+            // All of it came, and it was not given its name any more.
+            Some(part) => match self.place(descriptor, part).await {
+                Ok(()) => Have::All,
+                Err(_) => Have::Nothing,
+            },
+            None => Have::Nothing,
+        }
+    }
+
+    fn takes_again(&self) -> bool {
+        true
+    }
+
+    async fn rest(&self, descriptor: &Descriptor, mut part: Partial, rest: Chunks) -> Result<(), SinkError> {
+        let what = self.path(descriptor).display().to_string();
+        let verifier =
+            part.hasher().map_or_else(|| Verifier::new(descriptor), |of| Verifier::after(descriptor, of));
+        let part = receive_rest(verifier, rest, move |received| match append(&mut part, received) {
+            Ok(()) => Ok(part),
+            Err(error) => {
+                // What broke off is kept for the next pull, what is wrong is not; a disk that is full is not kept full.
+                if error.is_some() || received.is_corrupt() {
+                    part.discard();
+                }
+                let error = error.unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into());
+                Err(io_error(&what, error))
+            }
+        });
+        self.place(descriptor, part.await?).await
+    }
+
     async fn blob(&self, descriptor: &Descriptor, chunks: Chunks) -> Result<(), SinkError> {
-        let path = self.directory.join(layout::blob_path(&descriptor.digest));
+        let path = self.path(descriptor);
         let (folder, what) = (parent(&path), path.display().to_string());
         let opened = what.clone();
         let file = blocking(move || temporary(&folder).map_err(|error| io_error(&opened, error))).await?;
@@ -87,6 +127,46 @@ impl Sink for LayoutSink {
 
     /// Blobs that have come stay: they are whole, and the next pull need not fetch them again.
     async fn abort(self: Box<Self>) {}
+}
+
+impl LayoutSink {
+    fn path(&self, descriptor: &Descriptor) -> PathBuf {
+        self.directory.join(layout::blob_path(&descriptor.digest))
+    }
+
+    /// Where an earlier pull stopped, or a new start. A layout that cannot keep parts is written without.
+    async fn part(&self, descriptor: &Descriptor) -> Option<Partial> {
+        let (folder, blob) = (parent(&self.path(descriptor)), descriptor.clone());
+        let opened = blocking(move || {
+            let what = folder.display().to_string();
+            Partial::open(&folder, &blob).map_err(|error| io_error(&what, error))
+        });
+        opened
+            .await
+            .inspect_err(|error| tracing::debug!(target: "idp::sink", %error, "no part is kept"))
+            .ok()?
+    }
+
+    /// Gives a verified blob its name.
+    async fn place(&self, descriptor: &Descriptor, part: Partial) -> Result<(), SinkError> {
+        let (path, mode) = (self.path(descriptor), self.mode);
+        blocking(move || {
+            let place = || {
+                part.sync()?;
+                part.place(&path, Permissions::from_mode(mode))
+            };
+            place().map_err(|error| io_error(&path.display().to_string(), error))
+        })
+        .await
+    }
+}
+
+/// Writes what comes. The error is that of writing; none is in it when it was the stream that ended.
+fn append(part: &mut Partial, received: &mut Received) -> Result<(), Option<io::Error>> {
+    while let Some(chunk) = received.next_chunk().map_err(|_| None)? {
+        part.append(&chunk).map_err(Some)?;
+    }
+    Ok(())
 }
 
 pub(crate) fn io_error(what: &str, error: io::Error) -> SinkError {
@@ -121,8 +201,9 @@ pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
-/// Makes the directories and files that every layout has, so that it is valid whatever happens next.
-fn prepare(directory: &Path, algorithms: &[&str]) -> Result<(), SinkError> {
+/// Makes the directories and files that every layout has, so that it is valid whatever happens next. The permissions that files
+/// get here.
+fn prepare(directory: &Path, algorithms: &[&str]) -> Result<u32, SinkError> {
     let io = |error| io_error(&directory.display().to_string(), error);
     match std::fs::read_dir(directory) {
         Ok(mut entries) => {
@@ -147,7 +228,9 @@ fn prepare(directory: &Path, algorithms: &[&str]) -> Result<(), SinkError> {
     if !directory.join(INDEX).exists() {
         write_index(directory, &Index::default())?;
     }
-    read_index(directory).map(drop)
+    read_index(directory)?;
+    let probe = temporary(directory).and_then(|file| file.as_file().metadata()).map_err(io)?;
+    Ok(probe.permissions().mode() & 0o777)
 }
 
 /// Held while the index changes; other processes wait. The marker file is the lock: it is there and never replaced.
@@ -172,14 +255,10 @@ fn lock(directory: &Path) -> Result<File, SinkError> {
 fn remove_stale(folder: &Path) -> io::Result<()> {
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
-        if !entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
-            continue;
-        }
-        let is_old = entry
-            .metadata()
-            .and_then(|metadata| metadata.modified())
-            .is_ok_and(|time| time.elapsed().is_ok_and(|age| age > STALE));
-        if is_old && File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok()) {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let age = if name.starts_with(PREFIX) { KEPT } else { STALE };
+        if name.starts_with(TEMPORARY) && is_left(&entry.path(), age) {
             let _ = std::fs::remove_file(entry.path());
         }
     }
@@ -189,19 +268,13 @@ fn remove_stale(folder: &Path) -> io::Result<()> {
 fn is_intact(directory: &Path, descriptor: &Descriptor) -> bool {
     let path = directory.join(layout::blob_path(&descriptor.digest));
     let hash = || -> io::Result<bool> {
-        let mut file = File::open(path)?;
+        let file = File::open(path)?;
         let metadata = file.metadata()?;
         if !metadata.is_file() || metadata.len() != descriptor.size {
             return Ok(false);
         }
-        let mut hasher = Hasher::new(descriptor.digest.algorithm());
-        let mut buffer = vec![0; 256 * 1024];
-        loop {
-            match file.read(&mut buffer)? {
-                0 => return Ok(hasher.finish() == descriptor.digest),
-                count => hasher.update(&buffer[..count]),
-            }
-        }
+        let hasher = partial::hash(&file, descriptor.size, descriptor.digest.algorithm())?;
+        Ok(hasher.finish() == descriptor.digest)
     };
     hash().unwrap_or(false)
 }
