@@ -1,5 +1,8 @@
 //! `oci:DIR[:TAG]`: an OCI image layout in a directory. Blobs appear under their digest when they are whole and verified;
 //! the index names the image when all of it is there. Several processes may write to one layout.
+//!
+//! Blobs are not waited for until the disk has them: that takes longer than the download where disks are slow, what a power failure
+//! spoils is noticed by its digest, and the next pull mends it. The index is, because other images depend on it.
 
 use std::collections::BTreeMap;
 use std::fs::{File, Permissions};
@@ -35,12 +38,13 @@ pub struct LayoutSink {
     plan: Option<Plan>,
     /// The permissions that the process gives its files.
     mode: u32,
+    durable: bool,
 }
 
 impl LayoutSink {
     /// The layout in `directory`, made where there is none. The image is called `name`, else by its reference's tag.
     pub fn new(directory: impl Into<PathBuf>, name: Option<String>) -> Self {
-        Self { directory: directory.into(), name, plan: None, mode: 0o600 }
+        Self { directory: directory.into(), name, plan: None, mode: 0o600, durable: false }
     }
 }
 
@@ -48,6 +52,10 @@ impl LayoutSink {
 impl Sink for LayoutSink {
     fn describe(&self) -> String {
         format!("OCI layout {}", self.directory.display())
+    }
+
+    fn be_durable(&mut self) {
+        self.durable = true;
     }
 
     async fn begin(&mut self, plan: &Plan) -> Result<(), SinkError> {
@@ -105,13 +113,14 @@ impl Sink for LayoutSink {
         let (folder, what) = (parent(&path), path.display().to_string());
         let opened = what.clone();
         let file = blocking(move || temporary(&folder).map_err(|error| io_error(&opened, error))).await?;
+        let durable = self.durable;
         let written = receive(descriptor, chunks, move |received| {
             let mut file = file;
             let mut copy = || -> io::Result<()> {
                 while let Some(chunk) = received.next_chunk()? {
                     file.write_all(&chunk)?;
                 }
-                file.as_file().sync_all()
+                if durable { file.as_file().sync_all() } else { Ok(()) }
             };
             copy().map_err(|error| io_error(&what, error))?;
             Ok((file, what))
@@ -122,7 +131,7 @@ impl Sink for LayoutSink {
 
     async fn finish(mut self: Box<Self>) -> Result<(), SinkError> {
         let Some(plan) = self.plan.take() else { return Ok(()) };
-        blocking(move || publish(&self.directory, self.name.as_deref(), &plan)).await
+        blocking(move || publish(&self.directory, self.name.as_deref(), &plan, self.durable)).await
     }
 
     /// Blobs that have come stay: they are whole, and the next pull need not fetch them again.
@@ -149,10 +158,12 @@ impl LayoutSink {
 
     /// Gives a verified blob its name.
     async fn place(&self, descriptor: &Descriptor, part: Partial) -> Result<(), SinkError> {
-        let (path, mode) = (self.path(descriptor), self.mode);
+        let (path, mode, durable) = (self.path(descriptor), self.mode, self.durable);
         blocking(move || {
             let place = || {
-                part.sync()?;
+                if durable {
+                    part.sync()?;
+                }
                 part.place(&path, Permissions::from_mode(mode))
             };
             place().map_err(|error| io_error(&path.display().to_string(), error))
@@ -279,7 +290,7 @@ fn is_intact(directory: &Path, descriptor: &Descriptor) -> bool {
     hash().unwrap_or(false)
 }
 
-fn publish(directory: &Path, name: Option<&str>, plan: &Plan) -> Result<(), SinkError> {
+fn publish(directory: &Path, name: Option<&str>, plan: &Plan, durable: bool) -> Result<(), SinkError> {
     for blob in &plan.blobs {
         let path = directory.join(layout::blob_path(&blob.digest));
         if !std::fs::metadata(&path).is_ok_and(|metadata| metadata.len() == blob.size) {
@@ -289,12 +300,14 @@ fn publish(directory: &Path, name: Option<&str>, plan: &Plan) -> Result<(), Sink
     for manifest in &plan.manifests {
         let path = directory.join(layout::blob_path(manifest.digest()));
         if !is_intact(directory, manifest.descriptor()) {
-            write_whole(&path, manifest.bytes())?;
+            write_whole(&path, manifest.bytes(), durable)?;
         }
     }
     let io = |error| io_error(&directory.display().to_string(), error);
-    for folder in std::fs::read_dir(directory.join("blobs")).map_err(io)? {
-        sync_directory(&folder.map_err(io)?.path()).map_err(io)?;
+    if durable {
+        for folder in std::fs::read_dir(directory.join("blobs")).map_err(io)? {
+            sync_directory(&folder.map_err(io)?.path()).map_err(io)?;
+        }
     }
     let _lock = lock(directory)?;
     let mut index = read_index(directory)?;
@@ -302,11 +315,13 @@ fn publish(directory: &Path, name: Option<&str>, plan: &Plan) -> Result<(), Sink
     write_index(directory, &index)
 }
 
-fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), SinkError> {
+fn write_whole(path: &Path, bytes: &[u8], durable: bool) -> Result<(), SinkError> {
     let write = || -> io::Result<()> {
         let mut file = temporary(&parent(path))?;
         file.write_all(bytes)?;
-        file.as_file().sync_all()?;
+        if durable {
+            file.as_file().sync_all()?;
+        }
         file.persist(path).map_err(|error| error.error)?;
         Ok(())
     };
@@ -412,6 +427,6 @@ fn write_index(directory: &Path, index: &Index) -> Result<(), SinkError> {
     let path = directory.join(INDEX);
     let bytes =
         serde_json::to_vec(index).map_err(|error| io_error(&path.display().to_string(), error.into()))?;
-    write_whole(&path, &bytes)?;
+    write_whole(&path, &bytes, true)?;
     sync_directory(directory).map_err(|error| io_error(&path.display().to_string(), error))
 }

@@ -89,6 +89,10 @@ pub trait Sink: Send + Sync {
         false
     }
 
+    /// Success is to mean that the disk has everything, and not only that it has been written: for machines that lose power. Sinks
+    /// that always see to that, and those without a disk, have nothing to do.
+    fn be_durable(&mut self) {}
+
     /// Told once, before any blob.
     async fn begin(&mut self, plan: &Plan) -> Result<(), SinkError>;
 

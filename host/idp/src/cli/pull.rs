@@ -29,6 +29,9 @@ pub struct Args {
     /// Only this platform of a multi-platform image: os/arch[/variant]
     #[arg(long, value_name = "PLATFORM", value_parser = platform)]
     platform: Option<Platform>,
+    /// Wait until the disk has every blob of a layout: for machines that may lose power. Archives and directories always wait
+    #[arg(long)]
+    sync: bool,
     #[command(flatten)]
     connect: Connect,
 }
@@ -39,7 +42,12 @@ pub(super) fn run(args: Args, session: &Session) -> Result<(), Stop> {
         Some(dest) => format!("pull `{}` to `{dest}`", args.reference),
         None => format!("pull `{}`", args.reference),
     };
-    let request = Request { reference: args.reference, destination: args.dest, platform: args.platform };
+    let request = Request {
+        reference: args.reference,
+        destination: args.dest,
+        platform: args.platform,
+        sync: args.sync,
+    };
     let pulled = session.work(&doing, options, async |context| ops::pull::pull(context, request).await)?;
     let console = &session.console;
     let cached = match pulled.blobs_cached {

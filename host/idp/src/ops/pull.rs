@@ -22,6 +22,8 @@ pub struct Request {
     pub destination: Option<String>,
     /// Only this platform.
     pub platform: Option<Platform>,
+    /// Success means that the disk has everything.
+    pub sync: bool,
 }
 
 /// What was pulled.
@@ -61,7 +63,10 @@ pub async fn pull(context: &Context, request: Request) -> Result<Pulled, Error> 
     let base = std::env::current_dir()
         .map_err(|error| Error::Io { what: "finding the current directory".to_owned(), error })?;
     let destination = request.destination.unwrap_or_else(|| DAEMON.to_owned());
-    let sink = sink::open(&destination, &base)?;
+    let mut sink = sink::open(&destination, &base)?;
+    if request.sync {
+        sink.be_durable();
+    }
     let shown = sink.describe();
     let session = session::open(context, Subject::from(&reference)).await?;
     let platform = request.platform.or_else(|| sink.wants_one_platform().then(this_platform));
