@@ -8,7 +8,7 @@
 //! | [`retry`], [`outage`], [`error`], [`progress`] | trying again, giving up, telling |
 //! | `call`, [`probe`] | one request with all of the above; one whose answer is looked at as it is |
 //! | [`peer`], [`rate`] | who is at the other end of TLS; how often it may be asked, in its own words |
-//! | `blob`, `upload`, `download`, `manifest`, `tag`, `referrers` | the verbs |
+//! | `blob`, `upload`, `download`, `ranges`, `manifest`, `tag`, `referrers` | the verbs |
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::AtomicBool;
@@ -31,6 +31,7 @@ pub mod outage;
 pub mod peer;
 pub mod probe;
 pub mod progress;
+mod ranges;
 pub mod rate;
 pub mod redact;
 pub mod redirect;
@@ -49,6 +50,7 @@ pub use download::Verify;
 pub use error::{ClientError, Kind};
 pub use manifest::Written;
 pub use progress::{Event, Outcome, Progress, Silent};
+pub use ranges::{RangePolicy, Ranges};
 pub use rate::RateLimit;
 pub use referrers::Referrers;
 pub use scheme::Scheme;
