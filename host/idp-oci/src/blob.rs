@@ -31,6 +31,18 @@ enum Data {
         file: Arc<File>,
         offset: u64,
     },
+    /// Somewhere else, read when it is wanted.
+    Elsewhere(Opener),
+}
+
+/// Opens content from a position on.
+#[derive(Clone)]
+struct Opener(Arc<dyn Fn(u64) -> Chunks + Send + Sync>);
+
+impl std::fmt::Debug for Opener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Opener")
+    }
 }
 
 /// Chunks of a blob.
@@ -61,6 +73,11 @@ impl Blob {
         Self { descriptor, data: Data::File { file, offset } }
     }
 
+    /// Content that `open` gives from any position on, as often as it is asked.
+    pub fn from_opener(descriptor: Descriptor, open: impl Fn(u64) -> Chunks + Send + Sync + 'static) -> Self {
+        Self { descriptor, data: Data::Elsewhere(Opener(Arc::new(open))) }
+    }
+
     /// All of it at once, for small content on a blocking thread; refused over `limit` bytes.
     pub(crate) fn read_whole(&self, limit: u64) -> io::Result<Bytes> {
         let size = self.descriptor.size;
@@ -75,6 +92,7 @@ impl Blob {
                 file.read_exact_at(&mut buffer, *offset)?;
                 Ok(buffer.into())
             }
+            Data::Elsewhere(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
@@ -82,6 +100,7 @@ impl Blob {
     pub fn read_from(&self, start: u64) -> Chunks {
         let size = self.descriptor.size;
         match &self.data {
+            Data::Elsewhere(Opener(open)) => open(start),
             Data::Bytes(bytes) => {
                 let rest = bytes.slice(usize::try_from(start).unwrap_or(usize::MAX).min(bytes.len())..);
                 futures_util::stream::iter((!rest.is_empty()).then_some(Ok(rest))).boxed()

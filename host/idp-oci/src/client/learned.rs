@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::seen::Seen;
 use crate::digest::Digest;
-use crate::name::Repository;
+use crate::name::{Repository, Tag};
 
 /// Registries are updated, and names come to stand for others: what was learned is forgotten after so long.
 const LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -117,6 +117,16 @@ impl Learned {
         if there { seen.add(repository, digest) } else { seen.remove(repository, digest) }
     }
 
+    /// Whether a tag of the repository was this manifest when this machine looked last, or wrote it.
+    pub fn has_seen_tag(&self, repository: &Repository, tag: &Tag, digest: &Digest) -> bool {
+        self.has_seen(repository, &tagged(tag, digest))
+    }
+
+    /// A tag is this manifest.
+    pub fn learn_tag(&self, repository: &Repository, tag: &Tag, digest: &Digest) {
+        self.learn_blob(repository, &tagged(tag, digest), true);
+    }
+
     /// What it was that the registry asked for last.
     pub fn challenges(&self) -> Vec<String> {
         let state = self.state();
@@ -162,6 +172,11 @@ impl Drop for Learned {
     fn drop(&mut self) {
         self.save();
     }
+}
+
+/// A tag with its manifest, as something that can be seen.
+fn tagged(tag: &Tag, digest: &Digest) -> Digest {
+    Digest::of(format!("{tag}={digest}").as_bytes())
 }
 
 /// A belief that only lives longer than before is not worth a write.

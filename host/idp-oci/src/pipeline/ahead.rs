@@ -90,29 +90,13 @@ async fn find_out(
     jobs: usize,
 ) -> Result<Ahead, ClientError> {
     let mut ahead = Ahead::default();
-    let hint = client.hints(repository).await.validates_manifests;
-    let root = manifests.last().map(Manifest::digest);
-    let mut worthy: Vec<(Manifest, Vec<Descriptor>)> = manifests
-        .iter()
-        .filter_map(|manifest| Some((manifest.clone(), blobs(manifest)?)))
-        // A child of an index is written by digest anyway.
-        .filter(|(manifest, blobs)| blobs.len() >= WORTH - usize::from(Some(manifest.digest()) != root))
-        .collect();
-    worthy.sort_by_key(|(_, blobs)| std::cmp::Reverse(blobs.len()));
-    worthy.dedup_by_key(|(manifest, _)| manifest.digest().clone());
-    let mut rest = worthy.into_iter();
-    let known = hint.or_else(|| client.learned().holds(Trait::ValidatesManifests));
-    match known {
-        Some(true) => {
-            // What this machine brought there is believed to be there: the write by tag is checked, and says so if not.
-            let seen = |digest: &Digest| client.learned().has_seen(repository, digest);
-            let all = manifests.iter().filter_map(blobs).flatten().map(|blob| blob.digest);
-            let all: Vec<Digest> = all.collect();
-            if all.iter().all(seen) {
-                ahead.present.extend(all);
-                return Ok(ahead);
-            }
+    let mut rest = worthy(manifests).into_iter();
+    match belief(client, repository).await {
+        Some(true) if all_seen(client, repository, manifests) => {
+            ahead.present.extend(all_blobs(manifests));
+            return Ok(ahead);
         }
+        Some(true) => {}
         Some(false) => return Ok(ahead),
         None => {
             let Some((manifest, blobs)) = rest.next() else { return Ok(ahead) };
@@ -145,6 +129,75 @@ async fn find_out(
     // Blobs that two images share are missing for both or for none; what one answer says last is not truer.
     ahead.present.retain(|digest| !ahead.missing.contains(digest));
     Ok(ahead)
+}
+
+/// What would be asked with, for a rehearsal.
+#[derive(Debug, Default)]
+pub(super) struct Asked {
+    /// The manifests that would be written by digest first.
+    pub(super) manifests: Vec<Manifest>,
+    known: HashSet<Digest>,
+}
+
+impl Asked {
+    /// Whether it would be known of a blob whether it is there.
+    pub(super) fn knows(&self, digest: &Digest) -> bool {
+        self.known.contains(digest)
+    }
+}
+
+/// Which manifests a push would ask with: the decision of [`ask`], without asking.
+pub(super) async fn would_ask(client: &Client, repository: &Repository, manifests: &[Manifest]) -> Asked {
+    let mut asked = Asked::default();
+    match belief(client, repository).await {
+        Some(false) => return asked,
+        Some(true) if all_seen(client, repository, manifests) => {
+            asked.known.extend(all_blobs(manifests));
+            return asked;
+        }
+        known => {
+            let most = if known.is_none() { 1 } else { usize::MAX };
+            for (manifest, blobs) in worthy(manifests).into_iter().take(most) {
+                asked.known.extend(blobs.into_iter().map(|blob| blob.digest));
+                asked.manifests.push(manifest);
+            }
+        }
+    }
+    asked
+}
+
+/// Whether all that an image names is there.
+pub(super) fn all_there(manifest: &Manifest, is_there: &dyn Fn(&Digest) -> bool) -> bool {
+    blobs(manifest).is_some_and(|blobs| blobs.iter().all(|blob| is_there(&blob.digest)))
+}
+
+/// Whether the registry checks manifests, as far as that is known.
+async fn belief(client: &Client, repository: &Repository) -> Option<bool> {
+    let hint = client.hints(repository).await.validates_manifests;
+    hint.or_else(|| client.learned().holds(Trait::ValidatesManifests))
+}
+
+/// The manifests that it pays to ask with, the largest first.
+fn worthy(manifests: &[Manifest]) -> Vec<(Manifest, Vec<Descriptor>)> {
+    let root = manifests.last().map(Manifest::digest);
+    let mut worthy: Vec<(Manifest, Vec<Descriptor>)> = manifests
+        .iter()
+        .filter_map(|manifest| Some((manifest.clone(), blobs(manifest)?)))
+        // A child of an index is written by digest anyway.
+        .filter(|(manifest, blobs)| blobs.len() >= WORTH - usize::from(Some(manifest.digest()) != root))
+        .collect();
+    worthy.sort_by_key(|(_, blobs)| std::cmp::Reverse(blobs.len()));
+    worthy.dedup_by_key(|(manifest, _)| manifest.digest().clone());
+    worthy
+}
+
+fn all_blobs(manifests: &[Manifest]) -> impl Iterator<Item = Digest> {
+    manifests.iter().filter_map(blobs).flatten().map(|blob| blob.digest)
+}
+
+/// What this machine brought there is believed to be there: the write by tag is checked, and says so if not.
+fn all_seen(client: &Client, repository: &Repository, manifests: &[Manifest]) -> bool {
+    all_blobs(manifests).all(|digest| client.learned().has_seen(repository, &digest))
 }
 
 /// Finds out whether the registry checks manifests. True when it does.

@@ -2,6 +2,7 @@
 //! name is there. Depends on [`crate::client`], [`crate::source`] and [`crate::sink`], and on no product.
 
 mod ahead;
+mod copy;
 mod error;
 mod lane;
 mod live;
@@ -11,13 +12,16 @@ mod plan;
 mod platform;
 mod pull;
 mod push;
+mod rehearse;
 mod split;
 #[cfg(test)]
 mod tests;
 
+pub use copy::{CopyOptions, From, copy, rehearse_copy};
 pub use error::PipelineError;
 pub use platform::matches as platform_matches;
 pub use pull::{PullOptions, Pulled, pull};
 pub use push::{Destination, PushOptions, Pushed, push, push_all};
+pub use rehearse::{Planned, Rehearsed, rehearse};
 
 use crate::client::SMALL;

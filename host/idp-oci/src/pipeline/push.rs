@@ -210,6 +210,15 @@ async fn closed(ways: &[mpsc::Sender<Offer>]) {
 }
 
 impl Pushed {
+    /// Counts what was pushed besides.
+    pub(super) fn add(&mut self, more: &Self) {
+        self.manifests += more.manifests;
+        self.blobs_sent += more.blobs_sent;
+        self.bytes_sent += more.bytes_sent;
+        self.blobs_mounted += more.blobs_mounted;
+        self.blobs_existing += more.blobs_existing;
+    }
+
     pub(super) fn count(&mut self, size: u64, outcome: Outcome) {
         match outcome {
             Outcome::Sent => {

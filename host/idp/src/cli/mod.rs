@@ -2,7 +2,7 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `push`, `pull`, `cache`, `list`, `search`, `delete`, `login`, `registry`, `doctor`, `provider`, `completions`, `docs` | a command each: arguments, conversion, what is printed |
+//! | `push`, `pull`, `copy`, `cache`, `list`, `search`, `delete`, `login`, `registry`, `doctor`, `provider`, `completions`, `docs` | a command each: arguments, conversion, what is printed |
 //! | [`connect`] | the flags that say which registry and as whom |
 //! | [`ui`], [`progress`], [`log`] | the streams |
 //! | [`error`] | failures as sentences, hints and exit codes |
@@ -31,6 +31,7 @@ use crate::ops::{self, Context};
 pub mod cache;
 pub mod completions;
 pub mod connect;
+pub mod copy;
 pub mod delete;
 pub mod docs;
 pub mod doctor;
@@ -94,6 +95,7 @@ struct Global {
 enum Command {
     Push(push::Args),
     Pull(pull::Args),
+    Copy(copy::Args),
     List(list::Args),
     Search(search::Args),
     Inspect(inspect::Args),
@@ -195,6 +197,7 @@ fn dispatch(command: Command, session: &Session) -> Result<(), Stop> {
     match command {
         Command::Push(args) => push::run(args, session),
         Command::Pull(args) => pull::run(args, session),
+        Command::Copy(args) => copy::run(args, session),
         Command::List(args) => list::run(args, session),
         Command::Search(args) => search::run(args, session),
         Command::Inspect(args) => inspect::run(args, session),

@@ -5,10 +5,11 @@ use idp_oci::name::Repository;
 use idp_oci::source::Compression;
 
 use super::connect::Connect;
+use super::error::{Exit, Report};
 use super::ui::size;
 use super::{Session, Stop};
 use crate::config::registries::{CreateRule, Visibility};
-use crate::ops::push::{Pushed, Request};
+use crate::ops::push::{Outcome, Pushed, Request};
 use crate::ops::{self};
 
 /// Push an image, an OCI layout, an archive or a directory to a registry
@@ -17,15 +18,17 @@ use crate::ops::{self};
     after_help = "Examples:\n  idp push app:1.0 registry.example/team/app:1.0      an image of the Docker daemon\n  \
   idp push oci:./layout:1.0 team/app:1.0 -r localhost:5000\n  idp push docker-archive:app.tar registry.example/team/app\n  \
   idp push ./manifests registry.example/team/manifests:1.2.0\n  \
-  idp push app:1.0 registry.example/new-project/app:1.0 --create --visibility private\n\n\
+  idp push app:1.0 registry.example/new-project/app:1.0 --create --visibility private\n  \
+  idp push app:1.0 one.example/app:1.0 two.example/app:1.0   read and compressed once\n  idp push app:1.0 registry.example/app:1.0 --plan           the requests that would go\n\n\
   A name that is no path is an image of the Docker daemon; docker-daemon:NAME says so. Stdout holds one line, registry/repository@digest."
 )]
 pub struct Args {
     /// An image of the Docker daemon (app:1.0), oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME], or a path: a
     /// layout, an archive, or a directory that is pushed as it is
     source: String,
-    /// Where to: a reference, or repository[:tag] in the default registry; the source's own name unless given
-    dest: Option<String>,
+    /// Where to: a reference, or repository[:tag] in the default registry; the source's own name unless given. Several take what is
+    /// read and compressed once
+    dest: Vec<String>,
     /// Only this platform of a multi-platform image: os/arch[/variant]
     #[arg(long, value_name = "PLATFORM", value_parser = platform)]
     platform: Option<Platform>,
@@ -46,6 +49,9 @@ pub struct Args {
     /// Say what would be pushed and made, and write nothing
     #[arg(long)]
     dry_run: bool,
+    /// Ask the registry what it has, say exactly which requests and bytes would go, and write nothing
+    #[arg(long, conflicts_with = "dry_run")]
+    plan: bool,
     #[command(flatten)]
     connect: Connect,
 }
@@ -80,25 +86,77 @@ pub(super) fn run(args: Args, session: &Session) -> Result<(), Stop> {
     options.dry_run = args.dry_run;
     options.create = args.create;
     options.visibility = args.visibility;
-    let doing = match &args.dest {
-        Some(dest) => format!("push `{}` to `{dest}`", args.source),
-        None => format!("push `{}`", args.source),
+    several(&args.connect, args.dest.len())?;
+    let doing = match args.dest.as_slice() {
+        [] => format!("push `{}`", args.source),
+        dests => format!("push `{}` to `{}`", args.source, dests.join("`, `")),
     };
     let request = Request {
         source: args.source,
-        destination: args.dest,
+        destinations: args.dest,
+        plan: args.plan,
         platform: args.platform,
         compression: args.compress.into(),
         mount_from: args.mount_from,
     };
-    let pushed = session.work(&doing, options, async |context| ops::push::push(context, request).await)?;
-    print(&pushed, session)
+    let outcome = session.work(&doing, options, async |context| ops::push::push(context, request).await)?;
+    print_all(outcome, session)
 }
 
-fn print(pushed: &Pushed, session: &Session) -> Result<(), Stop> {
+/// A credential of the command line names no registry, and is not for several.
+pub(super) fn several(connect: &Connect, registries: usize) -> Result<(), Report> {
+    let identity = &connect.identity;
+    let given = identity.password.is_some() || identity.password_stdin || identity.token.is_some();
+    if registries < 2 || !given {
+        return Ok(());
+    }
+    Err(Report::new(
+        Exit::Usage,
+        "a password or token on the command line says not for which of several destinations",
+    )
+    .hint("log in to each with `idp login REGISTRY`, or push to one after the other"))
+}
+
+/// What arrived as the result, and then what did not as the failure.
+pub(super) fn print_all(outcome: Outcome, session: &Session) -> Result<(), Stop> {
+    let (text, console) = (lines(&outcome.pushed), &session.console);
+    for pushed in &outcome.pushed {
+        say(pushed, session);
+    }
+    match outcome.pushed.as_slice() {
+        [] => {}
+        [one] if outcome.failed.is_empty() => console.result(&text, one)?,
+        all => console.result(&text, &all)?,
+    }
+    let mut failed = outcome.failed.into_iter();
+    let Some((reference, error)) = failed.next() else { return Ok(()) };
+    for (reference, error) in failed {
+        Report::of(&format!("push to `{reference}`"), &error).print(console);
+    }
+    Err(Stop::Failed(Report::of(&format!("push to `{reference}`"), &error)))
+}
+
+fn lines(pushed: &[Pushed]) -> String {
+    pushed.iter().map(|pushed| format!("{}\n", pushed.pinned)).collect()
+}
+
+fn say(pushed: &Pushed, session: &Session) {
     let console = &session.console;
     let (source, reference, blobs) = (&pushed.source, &pushed.reference, pushed.blobs);
     let bytes = size(pushed.bytes_sent);
+    if let Some(requests) = &pushed.requests {
+        for request in requests {
+            console.say(&format!("{:<5} {} ({})", request.method, request.target, size(request.bytes)));
+        }
+        let all: u64 = requests.iter().map(|request| request.bytes).sum();
+        console.say(&format!(
+            "Would push {source} to {reference}: {} requests, {} ({} of {blobs} blobs are there); nothing was written",
+            requests.len(),
+            size(all),
+            pushed.blobs_reused,
+        ));
+        return;
+    }
     console.say(&if pushed.dry_run {
         format!("Would push {source} to {reference}: {blobs} blobs ({bytes}); nothing was written")
     } else {
@@ -107,7 +165,6 @@ fn print(pushed: &Pushed, session: &Session) -> Result<(), Stop> {
             pushed.blobs_sent, pushed.blobs_reused, pushed.provider,
         )
     });
-    Ok(console.result(&format!("{}\n", pushed.pinned), pushed)?)
 }
 
 /// `os/arch[/variant]`.

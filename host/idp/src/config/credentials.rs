@@ -157,6 +157,13 @@ impl Credentials {
         Self { given, env, registries, known, several: false }
     }
 
+    /// Without what flags said.
+    #[must_use]
+    pub fn without_given(mut self) -> Self {
+        self.given = Given::default();
+        self
+    }
+
     /// For a command about several registries: an environment that does not name its registry is about none of them.
     #[must_use]
     pub fn of_several(mut self) -> Self {

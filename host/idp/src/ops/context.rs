@@ -92,6 +92,22 @@ impl Context {
         Ok(Self { env, paths, registries, credentials, options, progress, cancel })
     }
 
+    /// The same for a registry that the flags do not speak of: what they say of credentials and providers is another's.
+    #[must_use]
+    pub fn without_flags(&self) -> Self {
+        let mut options = self.options.clone();
+        (options.given, options.provider, options.several) = (Given::default(), None, true);
+        Self {
+            env: self.env.clone(),
+            paths: self.paths.clone(),
+            registries: Arc::clone(&self.registries),
+            credentials: self.credentials.clone().without_given().of_several(),
+            options,
+            progress: Arc::clone(&self.progress),
+            cancel: self.cancel.clone(),
+        }
+    }
+
     /// The registry of names that have none: flag, environment, `registries.yaml`.
     pub fn default_registry(&self) -> Result<Option<(Address, Why)>, Error> {
         if let Some(text) = &self.options.registry {

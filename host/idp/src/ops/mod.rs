@@ -7,7 +7,7 @@
 //! | [`choose`] | the provider of a registry |
 //! | [`session`] | a client for one registry, with its provider and credentials |
 //! | [`slots`] | the credentials of a provider, from the sources that it may use |
-//! | [`push`], [`pull`] | move images and artifacts |
+//! | [`push`], [`pull`], [`copy`] | move images and artifacts |
 //! | [`cache`] | the content cache: how much is in it, and making room |
 //! | [`login`] | verify and keep credentials; forget them |
 //! | [`list`], [`search`], [`pages`], [`entry`] | repositories and tags, of one registry or several, page by page |
@@ -22,6 +22,7 @@
 pub mod cache;
 pub mod choose;
 pub mod context;
+pub mod copy;
 pub mod delete;
 pub mod detect;
 pub mod doctor;

@@ -9,11 +9,11 @@ use idp_oci::client::dialect::Created;
 use idp_oci::digest::Digest;
 use idp_oci::manifest::Platform;
 use idp_oci::name::{Reference, Repository, Tag};
-use idp_oci::pipeline::{self, PushOptions};
+use idp_oci::pipeline::{self, Destination, Planned};
 use idp_oci::source::{self, Compression, Memo, Offer, Selection, Source};
 use serde::Serialize;
 
-use super::session::{self, Subject};
+use super::session::{self, Session, Subject};
 use super::{Context, Error, room};
 
 /// What is pushed and where to.
@@ -21,8 +21,10 @@ use super::{Context, Error, room};
 pub struct Request {
     /// As [`source::open`] takes it.
     pub source: String,
-    /// A reference, `repository[:tag]` in the default registry, or the source's own name.
-    pub destination: Option<String>,
+    /// References, `repository[:tag]` in the default registry; the source's own name where there is none.
+    pub destinations: Vec<String>,
+    /// Only say which requests would go.
+    pub plan: bool,
     /// Only this platform.
     pub platform: Option<Platform>,
     /// What becomes of layers that are plain tars.
@@ -61,49 +63,99 @@ pub struct Pushed {
     pub created: Vec<Created>,
     /// Nothing was written.
     pub dry_run: bool,
+    /// The requests that would go, of a plan.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests: Option<Vec<Planned>>,
+}
+
+/// What became of a push to several destinations.
+#[derive(Debug)]
+pub struct Outcome {
+    /// What arrived, in the order of the destinations.
+    pub pushed: Vec<Pushed>,
+    /// Where it did not, and why.
+    pub failed: Vec<(String, Error)>,
 }
 
 /// Pushes. With `dry_run` the source is read, the registry is asked what it would have to make, and nothing is written.
-pub async fn push(context: &Context, request: Request) -> Result<Pushed, Error> {
+pub async fn push(context: &Context, request: Request) -> Result<Outcome, Error> {
     if !context.registries.oci_push.enabled {
         return Err(Error::PushDisabled(context.registries.file().map(Path::to_owned).unwrap_or_default()));
     }
-    let destination = destination(context, &request)?;
+    let destinations = destinations(context, &request)?;
     let base = std::env::current_dir()
         .map_err(|error| Error::Io { what: "finding the current directory".to_owned(), error })?;
-    let source = source::open(&request.source, &base)?;
+    let open = || source::open(&request.source, &base);
+    let source = open()?;
     let name = source.describe();
     let selection = Selection {
         name: None,
-        platform: request.platform,
+        platform: request.platform.clone(),
         compression: request.compression,
         memo: context.paths.layers().map(|file| Arc::new(Memo::load(file))),
     };
+    let mut outcome = Outcome { pushed: Vec::new(), failed: Vec::new() };
     if context.options.dry_run {
-        let mut pushed = rehearse(source, &selection, &destination, name).await?;
-        let room = room::rehearse(context, &destination).await?;
-        (pushed.provider, pushed.created) = (room.provider, room.created);
-        return Ok(pushed);
+        for destination in &destinations {
+            let mut pushed = rehearse(open()?, &selection, destination, name.clone()).await?;
+            let room = room::rehearse(context, destination).await?;
+            (pushed.provider, pushed.created) = (room.provider, room.created);
+            outcome.pushed.push(pushed);
+        }
+        return Ok(outcome);
     }
-    let session = session::open(context, Subject::from(&destination)).await?;
-    room::check(context, &session, &destination).await?;
-    let tags = tags(&destination);
-    let options = PushOptions { selection, mount_from: request.mount_from, ..PushOptions::default() };
-    let pushed = pipeline::push(
-        &session.client,
-        session.on_wire(&destination.repository),
-        &tags,
-        source,
-        &options,
-        &context.cancel,
-    )
-    .await
-    .map_err(|error| session.pipeline_failed(error))?;
-    check(&destination, &pushed.digest)?;
+    let mut sessions = Vec::new();
+    for destination in &destinations {
+        let session = session::open(context, Subject::from(destination)).await?;
+        room::check(context, &session, destination).await?;
+        sessions.push(session);
+    }
+    if request.plan {
+        for (destination, session) in destinations.iter().zip(&sessions) {
+            let repository = session.on_wire(&destination.repository);
+            let (tags, mount_from) = (tags(destination), &request.mount_from);
+            let planned =
+                pipeline::rehearse(&session.client, repository, &tags, open()?, &selection, mount_from);
+            let planned = planned.await.map_err(|error| session.pipeline_failed(error))?;
+            check(destination, planned.root.digest())?;
+            outcome.pushed.push(planned_as(&name, destination, session, planned));
+        }
+        return Ok(outcome);
+    }
+    let to = destinations.iter().zip(&sessions).map(|(destination, session)| Destination {
+        client: session.client.clone(),
+        repository: session.on_wire(&destination.repository).clone(),
+        tags: tags(destination),
+        mount_from: request.mount_from.clone(),
+    });
+    let all = pipeline::push_all(to.collect(), source, &selection, None, &context.cancel).await;
+    let all = all.map_err(|error| match (error, sessions.first()) {
+        (error, Some(session)) => session.pipeline_failed(error),
+        (error, None) => Error::Pipeline(Box::new(error)),
+    })?;
+    for ((destination, session), pushed) in destinations.iter().zip(&sessions).zip(all) {
+        let pushed = pushed
+            .map_err(|error| session.pipeline_failed(error))
+            .and_then(|pushed| check(destination, &pushed.digest).map(|()| pushed));
+        match pushed {
+            Ok(pushed) => outcome.pushed.push(as_pushed(&name, destination, session, pushed)),
+            Err(error) => outcome.failed.push((shown(destination), error)),
+        }
+    }
+    Ok(outcome)
+}
+
+/// What arrived, with the names that people wrote.
+pub(super) fn as_pushed(
+    source: &str,
+    destination: &Reference,
+    session: &Session,
+    pushed: pipeline::Pushed,
+) -> Pushed {
     let blobs_reused = pushed.blobs_mounted + pushed.blobs_existing;
-    Ok(Pushed {
-        source: name,
-        reference: shown(&destination),
+    Pushed {
+        source: source.to_owned(),
+        reference: shown(destination),
         pinned: destination.pinned(&pushed.digest),
         digest: pushed.digest,
         media_type: pushed.media_type,
@@ -113,13 +165,41 @@ pub async fn push(context: &Context, request: Request) -> Result<Pushed, Error> 
         bytes_sent: pushed.bytes_sent,
         blobs_reused,
         created: session.client.created(),
-        provider: session.provider,
+        provider: session.provider.clone(),
         dry_run: false,
-    })
+        requests: None,
+    }
+}
+
+/// What would arrive, and by which requests.
+pub(super) fn planned_as(
+    source: &str,
+    destination: &Reference,
+    session: &Session,
+    planned: pipeline::Rehearsed,
+) -> Pushed {
+    let digest = planned.root.digest().clone();
+    let bodies = planned.requests.iter().filter(|request| request.target.starts_with("blob "));
+    Pushed {
+        source: source.to_owned(),
+        reference: shown(destination),
+        pinned: destination.pinned(&digest),
+        digest,
+        media_type: planned.root.descriptor().media_type.clone(),
+        manifests: planned.manifests,
+        blobs: planned.blobs.len(),
+        blobs_sent: planned.blobs.len() - planned.there,
+        bytes_sent: bodies.map(|request| request.bytes).sum(),
+        blobs_reused: planned.there,
+        created: Vec::new(),
+        provider: session.provider.clone(),
+        dry_run: true,
+        requests: Some(planned.requests),
+    }
 }
 
 /// `latest`, unless a tag or a digest is written.
-fn tags(destination: &Reference) -> Vec<Tag> {
+pub(super) fn tags(destination: &Reference) -> Vec<Tag> {
     match (&destination.tag, &destination.digest) {
         (Some(tag), _) => vec![tag.clone()],
         (None, Some(_)) => Vec::new(),
@@ -127,7 +207,7 @@ fn tags(destination: &Reference) -> Vec<Tag> {
     }
 }
 
-fn shown(destination: &Reference) -> String {
+pub(super) fn shown(destination: &Reference) -> String {
     let mut shown = destination.clone();
     if shown.tag.is_none() && shown.digest.is_none() {
         shown.tag = Some(Tag::latest());
@@ -136,7 +216,7 @@ fn shown(destination: &Reference) -> String {
 }
 
 /// A digest in DEST is a promise about what is pushed.
-fn check(destination: &Reference, digest: &Digest) -> Result<(), Error> {
+pub(super) fn check(destination: &Reference, digest: &Digest) -> Result<(), Error> {
     match &destination.digest {
         Some(expected) if expected != digest => {
             Err(Error::Usage(format!("the destination names {expected}, and what was pushed is {digest}")))
@@ -194,32 +274,40 @@ async fn rehearse(
         provider: String::new(),
         created: Vec::new(),
         dry_run: true,
+        requests: None,
     })
 }
 
-fn destination(context: &Context, request: &Request) -> Result<Reference, Error> {
-    let Some(text) = &request.destination else {
-        let name = own_name(&request.source).ok_or_else(|| {
-            Error::Usage(format!(
-                "`{}` has no name of its own; give a DEST, for example team/app:1.0",
-                request.source
-            ))
-        })?;
-        let mut reference = context.reference(&name).map_err(|error| match error {
-            Error::Name(error) => {
-                Error::Usage(format!("the source has no usable name of its own ({error}); give a DEST"))
-            }
-            other => other,
-        })?;
-        // The name of an image says where it came from; a flag says where it goes to.
-        if context.options.registry.is_some()
-            && let Some((address, _)) = context.default_registry()?
-        {
-            reference.registry = address.registry;
+fn destinations(context: &Context, request: &Request) -> Result<Vec<Reference>, Error> {
+    if request.destinations.is_empty() {
+        return Ok(vec![own_destination(context, &request.source)?]);
+    }
+    let all: Vec<Reference> =
+        request.destinations.iter().map(|text| context.reference(text)).collect::<Result<_, _>>()?;
+    if let Some(twice) = all.iter().enumerate().find(|(index, one)| all[..*index].contains(one)) {
+        return Err(Error::Usage(format!("`{}` is named twice", twice.1)));
+    }
+    Ok(all)
+}
+
+/// Where a source goes that is given no place.
+fn own_destination(context: &Context, source: &str) -> Result<Reference, Error> {
+    let name = own_name(source).ok_or_else(|| {
+        Error::Usage(format!("`{source}` has no name of its own; give a DEST, for example team/app:1.0"))
+    })?;
+    let mut reference = context.reference(&name).map_err(|error| match error {
+        Error::Name(error) => {
+            Error::Usage(format!("the source has no usable name of its own ({error}); give a DEST"))
         }
-        return Ok(reference);
-    };
-    context.reference(text)
+        other => other,
+    })?;
+    // The name of an image says where it came from; a flag says where it goes to.
+    if context.options.registry.is_some()
+        && let Some((address, _)) = context.default_registry()?
+    {
+        reference.registry = address.registry;
+    }
+    Ok(reference)
 }
 
 /// The name of a source by what is written: the image's name, else the file's or directory's.

@@ -94,16 +94,25 @@ impl Client {
         result
     }
 
-    /// What bringing a blob would take when it is not there: the methods of the requests, in order.
+    /// What bringing a blob would take: methods and bytes of the requests, in order.
     pub async fn rehearse_blob(
         &self,
         repository: &Repository,
+        digest: Option<&crate::digest::Digest>,
         size: u64,
         presence: Presence,
+        is_there: bool,
         mount_from: &[Repository],
-    ) -> Vec<&'static str> {
+    ) -> Vec<(&'static str, u64)> {
         let hints = self.hints(repository).await;
-        Way::of(&hints, &self.shared.learned, size, presence, repository, mount_from).requests(size)
+        let learned = &self.shared.learned;
+        let presence = match presence {
+            Presence::Unknown if digest.is_some_and(|digest| learned.has_seen(repository, digest)) => {
+                Presence::Likely
+            }
+            presence => presence,
+        };
+        Way::of(&hints, learned, size, presence, repository, mount_from).requests(size, is_there)
     }
 }
 

@@ -99,19 +99,30 @@ impl Way {
         Self { head: !own && !is_small, mounts, single, chunk }
     }
 
-    /// The requests that it takes when the blob is not there, in order.
-    pub(super) fn requests(&self, size: u64) -> Vec<&'static str> {
+    /// The requests that it takes, with the bytes of their bodies, in order.
+    pub(super) fn requests(&self, size: u64, is_there: bool) -> Vec<(&'static str, u64)> {
         let mut requests = Vec::new();
         if self.head {
-            requests.push("HEAD");
+            requests.push(("HEAD", 0));
+            if is_there {
+                return requests;
+            }
         }
-        requests.push("POST");
-        if self.mounts.is_empty() && self.single == Single::Known {
+        let single = self.mounts.is_empty() && self.single == Single::Known;
+        requests.push(("POST", if single { size } else { 0 }));
+        let asks = self.mounts.iter().any(|mount| matches!(mount, From::Own | From::Anywhere));
+        if single || (is_there && asks) {
             return requests;
         }
-        let chunks = self.chunk.map_or(0, |chunk| size.div_ceil(chunk.max(1)));
-        requests.extend((0..chunks).map(|_| "PATCH"));
-        requests.push("PUT");
+        match self.chunk {
+            None => requests.push(("PUT", size)),
+            Some(chunk) => {
+                let chunk = chunk.max(1);
+                let starts = (0..size.div_ceil(chunk)).map(|index| index * chunk);
+                requests.extend(starts.map(|start| ("PATCH", chunk.min(size - start))));
+                requests.push(("PUT", 0));
+            }
+        }
         requests
     }
 }
