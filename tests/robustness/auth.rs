@@ -1,0 +1,1 @@
+//! Cases 21 to 32: being let in.

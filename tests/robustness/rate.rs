@@ -1,0 +1,1 @@
+//! Cases 52 and 53: waiting when asked to.

@@ -1,0 +1,1 @@
+//! Cases 1 to 20: locations, redirects, connections, TLS, proxies, limits.
