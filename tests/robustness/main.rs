@@ -14,12 +14,15 @@ mod auth;
 mod rate;
 mod transport;
 
+use std::io;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use idp_oci::blob::Blob;
-use idp_oci::client::http::{Http, HttpOptions};
+use idp_oci::client::http::{Http, HttpOptions, Resolve};
 use idp_oci::client::retry::RetryPolicy;
 use idp_oci::client::standard::{Credential, Standard};
 use idp_oci::client::{Client, ClientError, ClientOptions, Event, Outcome, Progress, Scheme, base_url};
@@ -47,6 +50,23 @@ impl Recorder {
     fn retries(&self) -> usize {
         self.events().iter().filter(|event| matches!(event, Event::Retrying { .. })).count()
     }
+}
+
+/// Names on loopback: each with the ports that it is at, as far as the URL names none.
+#[derive(Debug)]
+struct Names(Vec<(String, Vec<SocketAddr>)>);
+
+#[async_trait]
+impl Resolve for Names {
+    async fn resolve(&self, host: &str) -> io::Result<Vec<SocketAddr>> {
+        let known = self.0.iter().find(|(name, _)| name == host);
+        known.map(|(_, at)| at.clone()).ok_or_else(|| io::Error::other(format!("no {host} in this test")))
+    }
+}
+
+fn names(known: &[(&str, &[u16])]) -> Arc<dyn Resolve> {
+    let at = |ports: &[u16]| ports.iter().map(|port| SocketAddr::from(([127, 0, 0, 1], *port))).collect();
+    Arc::new(Names(known.iter().map(|(name, ports)| ((*name).to_owned(), at(ports))).collect()))
 }
 
 /// Connections that nothing outside of the test decides about.

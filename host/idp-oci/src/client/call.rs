@@ -46,15 +46,31 @@ pub(super) struct Call {
     pub(super) scopes: Vec<Scope>,
     /// Whether it is tried again here; uploads do that themselves.
     pub(super) retry: bool,
+    /// The body of a good answer, up to this size, belongs to it: one that breaks off is asked for again.
+    pub(super) read: Option<u64>,
 }
 
 impl Call {
     pub(super) fn new(method: Method, url: Url, scopes: Vec<Scope>, what: String) -> Self {
-        Self { what, method, url, headers: HeaderMap::new(), body: Body::Empty, scopes, retry: true }
+        Self {
+            what,
+            method,
+            url,
+            headers: HeaderMap::new(),
+            body: Body::Empty,
+            scopes,
+            retry: true,
+            read: None,
+        }
     }
 
     pub(super) fn once(mut self) -> Self {
         self.retry = false;
+        self
+    }
+
+    pub(super) fn read(mut self, cap: u64) -> Self {
+        self.read = Some(cap);
         self
     }
 
@@ -262,9 +278,12 @@ impl Client {
                 return Err(failed(attempts, HttpError::Connect { host: here, why }));
             }
             let (host, why) = match self.shared.http.execute(request.clone()).await {
-                Ok(response) => {
+                Ok(mut response) => {
                     outages.reached(&here);
                     outages.reached(&authority(&response.url));
+                    if let Some(cap) = call.read.filter(|_| response.status.is_success()) {
+                        response.fill(cap).await.map_err(|error| failed(attempts, error))?;
+                    }
                     self.show_warnings(&response.headers);
                     if let Some(limit) = RateLimit::of(&response.headers) {
                         let mut last = self.shared.rate_limit.lock().unwrap_or_else(PoisonError::into_inner);

@@ -3,7 +3,7 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | [`http`], [`redirect`], [`redact`], [`scheme`] | exchanges, where they may lead, what is shown of them, TLS or not |
+//! | [`http`], [`proxy`], [`redirect`], [`redact`], [`scheme`] | exchanges, by which way, where they may lead, what is shown of them, TLS or not |
 //! | [`challenge`], [`auth`], [`dialect`], [`standard`] | being let in |
 //! | [`retry`], [`outage`], [`error`], [`progress`] | trying again, giving up, telling |
 //! | `call`, [`probe`] | one request with all of the above; one whose answer is looked at as it is |
@@ -31,6 +31,7 @@ pub mod outage;
 pub mod peer;
 pub mod probe;
 pub mod progress;
+pub mod proxy;
 pub mod rate;
 pub mod redact;
 pub mod redirect;

@@ -104,8 +104,8 @@ impl Connection {
         let _ = self.stream.flush().await;
     }
 
-    /// An answer's status: 200, 204, 206, 304, 400, 404 or 500, which HPACK has numbers for.
-    pub async fn status(&mut self, stream: u32, status: u16, ends: bool) {
+    /// An answer's status (200, 204, 206, 304, 400, 404 or 500, which HPACK has numbers for) and length, where it has one.
+    pub async fn head(&mut self, stream: u32, status: u16, length: Option<usize>) {
         let index = match status {
             200 => 8,
             204 => 9,
@@ -115,7 +115,19 @@ impl Connection {
             404 => 13,
             _ => 14,
         };
-        self.write(HEADERS, 4 | u8::from(ends), stream, &[0x80 | index]).await;
+        let mut block = vec![0x80 | index];
+        if let Some(length) = length.map(|length| length.to_string()) {
+            // `content-length` is name 28; its value is not to be remembered, and not compressed.
+            block.extend([0x0f, 28 - 15, u8::try_from(length.len()).expect("a few digits")]);
+            block.extend(length.as_bytes());
+        }
+        self.write(HEADERS, 4, stream, &block).await;
+    }
+
+    /// An answer that is nothing but a status.
+    pub async fn status(&mut self, stream: u32, status: u16) {
+        self.head(stream, status, None).await;
+        self.data(stream, &[], true).await;
     }
 
     /// Bytes of a body.
