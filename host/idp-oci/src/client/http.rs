@@ -2,7 +2,7 @@
 //! that streams. Redirects are followed here and not by the library: credentials stay with the origin they were meant for.
 //! Knows nothing of registries; retries nothing.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -10,6 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
 use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, LOCATION};
@@ -31,6 +33,9 @@ const MOST_REDIRECTS: usize = 10;
 
 /// Times that a request is sent again which the other side says it did not look at (case 12).
 const MOST_UNSENT: usize = 2;
+
+/// Credentials that are remembered so that they are not shown; tokens come and go.
+const MOST_TOLD: usize = 64;
 
 /// What one stream of HTTP/2 may be ahead of its reader: at 100 ms to and fro that is 80 MB/s. The library would begin with 64 KiB and
 /// stall on every round trip until it has guessed better (case 13).
@@ -330,13 +335,15 @@ struct Shared {
     proxies: OnceLock<Option<Arc<Proxies>>>,
     /// Origins that answered last: a connection may have been kept open.
     warm: Mutex<HashSet<url::Origin>>,
+    /// What was sent as a credential, to whomever: one host may hand back what another was sent.
+    told: Mutex<VecDeque<Secret>>,
 }
 
 impl Http {
     /// Nothing is set up before the first request.
     pub fn new(options: HttpOptions) -> Self {
-        let (plain, secure, known, proxies, warm) = Default::default();
-        Self { shared: Arc::new(Shared { options, plain, secure, known, proxies, warm }) }
+        let (plain, secure, known, proxies, warm, told) = Default::default();
+        Self { shared: Arc::new(Shared { options, plain, secure, known, proxies, warm, told }) }
     }
 
     /// The options it was made with.
@@ -386,6 +393,7 @@ impl Http {
 
     /// One exchange.
     async fn hop(&self, request: &Request) -> Result<Response, HttpError> {
+        self.tell(&request.credentials);
         let started = Instant::now();
         let result = self.exchange(request).await;
         let elapsed = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -397,7 +405,7 @@ impl Http {
             match &result {
                 Ok(response) => {
                     let status = response.status.as_u16();
-                    let got = without(redact::headers(&response.headers), &request.credentials);
+                    let got = self.without(redact::headers(&response.headers));
                     tracing::debug!(target: "idp::http", %method, url, status, elapsed_ms = elapsed, sent, got);
                 }
                 Err(error) => {
@@ -432,6 +440,34 @@ impl Http {
                 return Err(failure.error);
             }
         }
+    }
+
+    fn told(&self) -> MutexGuard<'_, VecDeque<Secret>> {
+        self.shared.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers what is sent as a credential.
+    fn tell(&self, credentials: &HeaderMap) {
+        for value in credentials.values().filter_map(|value| value.to_str().ok()) {
+            // `Bearer TOKEN`: the token alone is as bad. So is the password of a pair.
+            let word = value.split_whitespace().last().unwrap_or_default();
+            let pair = value.strip_prefix("Basic ").and_then(|pair| STANDARD.decode(pair).ok());
+            let pair = pair.and_then(|pair| String::from_utf8(pair).ok()).map(Secret::new);
+            let password =
+                pair.as_ref().and_then(|pair| pair.expose().split_once(':')).map(|(_, password)| password);
+            for secret in [Some(word), password].into_iter().flatten().filter(|secret| secret.len() >= 4) {
+                let mut told = self.told();
+                if told.iter().all(|known| known.expose() != secret) {
+                    told.truncate(MOST_TOLD - 1);
+                    told.push_front(Secret::new(secret));
+                }
+            }
+        }
+    }
+
+    /// A text without anything that was sent as a credential: whoever got it may hand it back.
+    pub(super) fn without(&self, text: String) -> String {
+        self.told().iter().fold(text, |text, secret| text.replace(secret.expose(), "…"))
     }
 
     fn warm(&self) -> MutexGuard<'_, HashSet<url::Origin>> {
@@ -682,14 +718,6 @@ fn pieces(mut bytes: Bytes) -> impl Stream<Item = Bytes> + Send {
     stream::iter(std::iter::from_fn(move || {
         (!bytes.is_empty()).then(|| bytes.split_to(bytes.len().min(PIECE)))
     }))
-}
-
-/// A text without the credentials that were sent: whoever got them may hand them back.
-fn without(text: String, credentials: &HeaderMap) -> String {
-    let sent = credentials.values().filter_map(|value| value.to_str().ok());
-    // `Bearer TOKEN`: the token alone is as bad.
-    let words = sent.filter_map(|value| value.split_whitespace().last()).filter(|word| word.len() >= 4);
-    words.fold(text, |text, word| text.replace(word, "…"))
 }
 
 /// `host[:port]` as people write it.
