@@ -2,7 +2,7 @@
 //! that streams. Redirects are followed here and not by the library: credentials stay with the origin they were meant for.
 //! Knows nothing of registries; retries nothing.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -10,18 +10,18 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt as _, stream};
+use futures_util::StreamExt as _;
 use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, LOCATION};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use url::Url;
 
-use super::cause::{chain, is_unsent, other_protocol, tls_cause, why};
+use super::cause::why;
+use super::connect::build;
 use super::proxy::{Proxies, ProxyRules};
 use super::redact;
 use super::redirect::{self, Place, same_origin};
+use super::sending::{Activity, Failure, PIECE, pieces, unknown_to};
 use crate::blob::Chunks;
 use crate::secret::Secret;
 
@@ -33,19 +33,6 @@ const MOST_REDIRECTS: usize = 10;
 
 /// Times that a request is sent again which the other side says it did not look at (case 12).
 const MOST_UNSENT: usize = 2;
-
-/// Credentials that are remembered so that they are not shown; tokens come and go.
-const MOST_TOLD: usize = 64;
-
-/// What one stream of HTTP/2 may be ahead of its reader: at 100 ms to and fro that is 80 MB/s. The library would begin with 64 KiB and
-/// stall on every round trip until it has guessed better (case 13).
-const STREAM_WINDOW: u32 = 8 * 1024 * 1024;
-
-/// What all streams of a connection may be ahead together: the most that waits in memory for slow readers.
-const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
-
-/// Bodies are handed to the connection in pieces no larger than this: that one is taken is how it shows that bytes move.
-const PIECE: usize = 64 * 1024;
 
 /// What a system may still hold of a body whose last piece was taken.
 const IN_FLIGHT: u64 = 4 * 1024 * 1024;
@@ -336,7 +323,7 @@ struct Shared {
     /// Origins that answered last: a connection may have been kept open.
     warm: Mutex<HashSet<url::Origin>>,
     /// What was sent as a credential, to whomever: one host may hand back what another was sent.
-    told: Mutex<VecDeque<Secret>>,
+    told: redact::Told,
 }
 
 impl Http {
@@ -393,7 +380,7 @@ impl Http {
 
     /// One exchange.
     async fn hop(&self, request: &Request) -> Result<Response, HttpError> {
-        self.tell(&request.credentials);
+        self.shared.told.tell(&request.credentials);
         let started = Instant::now();
         let result = self.exchange(request).await;
         let elapsed = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -442,32 +429,9 @@ impl Http {
         }
     }
 
-    fn told(&self) -> MutexGuard<'_, VecDeque<Secret>> {
-        self.shared.told.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Remembers what is sent as a credential.
-    fn tell(&self, credentials: &HeaderMap) {
-        for value in credentials.values().filter_map(|value| value.to_str().ok()) {
-            // `Bearer TOKEN`: the token alone is as bad. So is the password of a pair.
-            let word = value.split_whitespace().last().unwrap_or_default();
-            let pair = value.strip_prefix("Basic ").and_then(|pair| STANDARD.decode(pair).ok());
-            let pair = pair.and_then(|pair| String::from_utf8(pair).ok()).map(Secret::new);
-            let password =
-                pair.as_ref().and_then(|pair| pair.expose().split_once(':')).map(|(_, password)| password);
-            for secret in [Some(word), password].into_iter().flatten().filter(|secret| secret.len() >= 4) {
-                let mut told = self.told();
-                if told.iter().all(|known| known.expose() != secret) {
-                    told.truncate(MOST_TOLD - 1);
-                    told.push_front(Secret::new(secret));
-                }
-            }
-        }
-    }
-
-    /// A text without anything that was sent as a credential: whoever got it may hand it back.
+    /// A text without anything that was sent as a credential.
     pub(super) fn without(&self, text: String) -> String {
-        self.told().iter().fold(text, |text, secret| text.replace(secret.expose(), "…"))
+        self.shared.told.hide(text)
     }
 
     fn warm(&self) -> MutexGuard<'_, HashSet<url::Origin>> {
@@ -544,6 +508,11 @@ impl Http {
         cell.get_or_init(|| build(&shared.options, secure, identity, self.proxies())).clone()
     }
 
+    /// Whether a request goes by a proxy, which then looks up names and connects.
+    pub fn is_proxied(&self, url: &Url) -> bool {
+        self.proxies().is_some_and(|proxies| proxies.before(url).is_some())
+    }
+
     fn proxies(&self) -> Option<Arc<Proxies>> {
         let options = &self.shared.options;
         let find = || match &options.proxy {
@@ -559,165 +528,6 @@ impl Identity {
         let host = format!("https://{}", self.host).parse();
         host.is_ok_and(|host: Url| same_origin(&host, url))
     }
-}
-
-/// Why there is no answer, and whether the other side said that it did nothing.
-#[derive(Debug)]
-struct Failure {
-    error: HttpError,
-    unsent: bool,
-}
-
-impl From<HttpError> for Failure {
-    fn from(error: HttpError) -> Self {
-        Self { error, unsent: false }
-    }
-}
-
-fn unknown_to(proxy: String) -> HttpError {
-    let why = "wants a user and a password, or other ones (407); put them into its address: \
-               HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT";
-    HttpError::Proxy { proxy, why: why.to_owned() }
-}
-
-fn build(
-    options: &HttpOptions,
-    secure: bool,
-    identity: Option<&Identity>,
-    proxies: Option<Arc<Proxies>>,
-) -> Result<reqwest::Client, HttpError> {
-    let setup = |error: &dyn fmt::Display| HttpError::Setup(format!("cannot set up TLS: {error}"));
-    let mut builder = reqwest::Client::builder()
-        .user_agent(&options.user_agent)
-        .redirect(reqwest::redirect::Policy::none())
-        .referer(false)
-        .connect_timeout(options.connect_timeout)
-        .tcp_nodelay(true)
-        .http2_initial_stream_window_size(STREAM_WINDOW)
-        .http2_initial_connection_window_size(CONNECTION_WINDOW);
-    builder = match proxies {
-        Some(proxies) => builder.proxy(reqwest::Proxy::custom(move |url| proxies.before(url))),
-        None => builder.no_proxy(),
-    };
-    if let Some(resolver) = &options.resolver {
-        builder = builder.dns_resolver(Arc::new(Resolver(Arc::clone(resolver))));
-    }
-    if secure {
-        // Fails when there is one already, which is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut roots = Vec::new();
-        for pem in &options.extra_roots {
-            let found = reqwest::Certificate::from_pem_bundle(pem).map_err(|error| setup(&chain(&error)))?;
-            if found.is_empty() {
-                return Err(setup(&"a file of root certificates holds none"));
-            }
-            roots.extend(found);
-        }
-        builder = builder.tls_certs_merge(roots).tls_danger_accept_invalid_certs(options.insecure);
-        if let Some(identity) = identity {
-            let pem = reqwest::Identity::from_pem(identity.pem.expose().as_bytes());
-            let why = |_| {
-                setup(&format!("the client certificate for {} is no certificate with its key", identity.host))
-            };
-            builder = builder.identity(pem.map_err(why)?);
-        }
-    } else {
-        builder = builder.tls_backend_preconfigured(trusting_nobody().map_err(|error| setup(&error))?);
-    }
-    builder.build().map_err(|error| setup(&chain(&error)))
-}
-
-/// A TLS configuration that costs nothing to make and accepts no server: for clients that speak http only.
-pub(super) fn trusting_nobody() -> Result<rustls::ClientConfig, rustls::Error> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    Ok(rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(rustls::RootCertStore::empty())
-        .with_no_client_auth())
-}
-
-struct Resolver(Arc<dyn Resolve>);
-
-impl reqwest::dns::Resolve for Resolver {
-    fn resolve(&self, name: reqwest::dns::Name) -> reqwest::dns::Resolving {
-        let resolver = Arc::clone(&self.0);
-        Box::pin(async move {
-            let addresses = resolver.resolve(name.as_str()).await?;
-            Ok(Box::new(addresses.into_iter()) as reqwest::dns::Addrs)
-        })
-    }
-}
-
-/// When bytes last moved, and whether it was our own content that failed.
-#[derive(Debug, Clone)]
-struct Activity {
-    last: Arc<Mutex<Instant>>,
-    failed: Arc<Mutex<Option<String>>>,
-}
-
-impl Default for Activity {
-    fn default() -> Self {
-        Self { last: Arc::new(Mutex::new(Instant::now())), failed: Arc::default() }
-    }
-}
-
-impl Activity {
-    fn last(&self) -> Instant {
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn watch(&self, chunks: Chunks) -> reqwest::Body {
-        let (last, failed) = (Arc::clone(&self.last), Arc::clone(&self.failed));
-        let pieces = chunks.flat_map(|chunk| match chunk {
-            Ok(bytes) => pieces(bytes).map(Ok).boxed(),
-            Err(error) => stream::iter([Err(error)]).boxed(),
-        });
-        reqwest::Body::wrap_stream(pieces.inspect(move |chunk| {
-            *last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-            if let Err(error) = chunk {
-                *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
-            }
-        }))
-    }
-
-    fn explain(&self, error: reqwest::Error, url: &Url, proxy: Option<String>) -> Failure {
-        if let Some(failed) = self.failed.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            return HttpError::Source(failed).into();
-        }
-        let error = error.without_url();
-        let text = chain(&error);
-        if let Some(tls) = tls_cause(&error).or_else(|| other_protocol(&error, url)) {
-            return HttpError::Tls(tls).into();
-        }
-        let error = match proxy {
-            Some(proxy) if text.contains("proxy authorization required") => unknown_to(proxy),
-            Some(proxy) if text.contains("tunnel error: unsuccessful") => {
-                let why = format!("the proxy {proxy} makes no connection to it");
-                HttpError::Connect { host: authority(url), why }
-            }
-            proxy if error.is_connect() => {
-                let why = if text.contains("dns error") {
-                    "there is no such name, or nobody to ask for it".to_owned()
-                } else if error.is_timeout() {
-                    "no answer to the connection".to_owned()
-                } else {
-                    why(&error)
-                };
-                let host = proxy.map_or_else(|| authority(url), |proxy| format!("proxy {proxy}"));
-                HttpError::Connect { host, why }
-            }
-            _ if text.contains("too large") => HttpError::TooLarge(text),
-            _ => return Failure { unsent: is_unsent(&error), error: HttpError::Broken(why(&error)) },
-        };
-        error.into()
-    }
-}
-
-/// Bytes in pieces.
-fn pieces(mut bytes: Bytes) -> impl Stream<Item = Bytes> + Send {
-    stream::iter(std::iter::from_fn(move || {
-        (!bytes.is_empty()).then(|| bytes.split_to(bytes.len().min(PIECE)))
-    }))
 }
 
 /// `host[:port]` as people write it.

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`http`], [`proxy`], [`redirect`], [`redact`], [`scheme`] | exchanges, by which way, where they may lead, what is shown of them, TLS or not |
 //! | [`challenge`], [`auth`], [`dialect`], [`standard`] | being let in |
+//! | `connect`, `sending`, `cause` | beneath `http`: setting up, one request on its way, why there is no answer |
 //! | [`retry`], [`outage`], [`error`], [`progress`] | trying again, giving up, telling |
 //! | `call`, [`probe`] | one request with all of the above; one whose answer is looked at as it is |
 //! | [`peer`], [`rate`] | who is at the other end of TLS; how often it may be asked, in its own words |
@@ -22,6 +23,7 @@ mod call;
 mod cause;
 pub mod challenge;
 mod check;
+mod connect;
 pub mod dialect;
 mod download;
 pub mod error;
@@ -38,6 +40,7 @@ pub mod redirect;
 mod referrers;
 pub mod retry;
 pub mod scheme;
+mod sending;
 pub mod standard;
 mod tag;
 #[cfg(test)]
