@@ -7,6 +7,7 @@ mod attempts;
 mod auth;
 mod content;
 mod provider;
+mod robustness;
 mod secrets;
 mod streams;
 mod unreachable;

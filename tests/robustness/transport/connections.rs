@@ -316,7 +316,7 @@ async fn case_18a_a_silent_server_is_asked_again() {
         }
     })
     .await;
-    let idle = HttpOptions { idle_timeout: Duration::from_millis(300), ..options() };
+    let idle = HttpOptions { idle_timeout: Duration::from_secs(1), ..options() };
     let (client, recorder) =
         client_of(&server.address(), Scheme::Http, Credential::Anonymous, idle, RetryPolicy::immediate(4));
     let read = client.manifest(&repository(), &tag(), None).await.expect("the third try");

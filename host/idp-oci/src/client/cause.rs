@@ -30,7 +30,7 @@ pub(super) fn tls_cause(error: &(dyn Error + 'static)) -> Option<String> {
                 ));
             }
             Some(rustls::Error::AlertReceived(AlertDescription::CertificateRequired)) => {
-                return Some("the registry wants a client certificate, and was shown none".to_owned());
+                return Some("the registry wants a client certificate, and was shown none: name one as `certFile` in registries.yaml".to_owned());
             }
             Some(other) => return Some(other.to_string()),
             None => source = cause.source(),
