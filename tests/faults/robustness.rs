@@ -260,3 +260,16 @@ fn case_32_no_password_in_the_list_of_processes() {
     assert!(list.contains("docker-credential-all get") && list.contains("pull"), "{list}");
     assert!(!list.contains("right"), "{list}");
 }
+
+/// A wait that the registry asks for is printed before it begins.
+#[test]
+fn case_52_the_wait_is_printed() {
+    let busy = Fault::Reply(Reply::status(429).header("retry-after", "1"));
+    let world = World::new(Registry::default()).rule(on("PUT", "/manifests/", busy));
+    let output = world.push(&image(), &[]).exits(0);
+    assert!(
+        output.stderr.contains("429") && output.stderr.contains("trying again in 1 s (try 2 of 10)"),
+        "{output}"
+    );
+    assert_eq!(world.server.count("PUT", "/manifests/"), 2);
+}

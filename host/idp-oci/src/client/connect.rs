@@ -30,10 +30,7 @@ pub(super) fn build(
         .tcp_nodelay(true)
         .http2_initial_stream_window_size(STREAM_WINDOW)
         .http2_initial_connection_window_size(CONNECTION_WINDOW);
-    builder = match proxies {
-        Some(proxies) => builder.proxy(reqwest::Proxy::custom(move |url| proxies.before(url))),
-        None => builder.no_proxy(),
-    };
+    builder = Proxies::set(proxies, builder);
     if let Some(resolver) = &options.resolver {
         builder = builder.dns_resolver(Arc::new(Resolver(Arc::clone(resolver))));
     }

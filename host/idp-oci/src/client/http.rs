@@ -514,12 +514,7 @@ impl Http {
     }
 
     fn proxies(&self) -> Option<Arc<Proxies>> {
-        let options = &self.shared.options;
-        let find = || match &options.proxy {
-            Some(rules) => Some(Arc::new(Proxies::of(rules))),
-            None => options.proxy_from_env.then(|| Arc::new(Proxies::from_system())),
-        };
-        self.shared.proxies.get_or_init(find).clone()
+        self.shared.proxies.get_or_init(|| Proxies::wanted(&self.shared.options)).clone()
     }
 }
 

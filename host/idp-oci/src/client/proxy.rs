@@ -4,12 +4,14 @@
 //! is never asked through a proxy: what is called `localhost` there is another one.
 
 use std::fmt;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
+use reqwest::ClientBuilder;
 use url::Url;
 
-use super::http::authority;
+use super::http::{HttpOptions, authority};
 use super::redirect::Place;
 
 /// Rules in the form of the usual variables.
@@ -39,6 +41,22 @@ pub struct Proxies {
 }
 
 impl Proxies {
+    /// The proxies that connections with these options go by.
+    pub(super) fn wanted(options: &HttpOptions) -> Option<Arc<Self>> {
+        match &options.proxy {
+            Some(rules) => Some(Arc::new(Self::of(rules))),
+            None => options.proxy_from_env.then(|| Arc::new(Self::from_system())),
+        }
+    }
+
+    /// Has the library ask us, for every request.
+    pub(super) fn set(proxies: Option<Arc<Self>>, builder: ClientBuilder) -> ClientBuilder {
+        match proxies {
+            Some(proxies) => builder.proxy(reqwest::Proxy::custom(move |url| proxies.before(url))),
+            None => builder.no_proxy(),
+        }
+    }
+
     /// What the environment says (`HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`), and the system where it has settings.
     pub fn from_system() -> Self {
         let except = ["NO_PROXY", "no_proxy"].iter().find_map(|name| std::env::var(name).ok());
