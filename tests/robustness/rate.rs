@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use idp_oci::client::retry::RetryPolicy;
 use idp_oci::client::standard::Credential;
-use idp_oci::client::{Event, Kind, Scheme};
+use idp_oci::client::{Access, Event, Kind, Scheme};
 use idp_test_support::faults::{Fault, Registry, Reply, Server, on};
 
 use crate::{blob, bytes, client_of, client_with, hold, is_stored, manifest, options, push, repository, tag};
@@ -80,6 +80,7 @@ async fn case_52b_on_any_method() {
             server.rule(on(method, part, busy(status, "0")).times(3));
             let (client, _) = client_with(&server, Credential::Anonymous, options());
             let blob = blob(bytes(1000));
+            client.has_blob(&repository(), &blob.descriptor, Access::Push).await.expect(part);
             push(&client, &blob).await.expect(part);
             assert!(is_stored(&server, &blob));
             client.put_manifest(&repository(), &tag(), &manifest()).await.expect(part);

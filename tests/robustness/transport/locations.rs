@@ -130,8 +130,9 @@ async fn case_03b_the_status_of_an_upload_names_the_newest_location() {
     push(&client(&server), &blob).await.expect("sent");
     server.verify();
     assert!(is_stored(&server, &blob));
-    let sent = sent(&server);
-    assert!(sent[1].target.contains("_state=fresh"), "{:#?}", server.log());
+    let asked = server.requests().iter().position(|seen| seen.method == "GET").expect("a question");
+    let next = server.requests()[asked + 1].clone();
+    assert!(next.target.contains("_state=fresh") && !next.body.is_empty(), "{:#?}", server.log());
 }
 
 /// Storage elsewhere gets the bytes, and neither credentials nor headers that stand for them.

@@ -120,6 +120,14 @@ async fn case_16c_http_and_tls_mistaken_for_each_other() {
         assert!(error.to_string().contains(expect), "{error}");
         assert_eq!((error.kind(), recorder.retries(), server.requests().len()), (Kind::Other, 0, 0));
     }
+    // What Go's servers say to plain http on a TLS port reaches people as it is.
+    let text = "Client sent an HTTP request to an HTTPS server.\n";
+    let go = Server::script(vec![on("GET", "/v2/", Fault::Reply(Reply::status(400).body(text)))]).await;
+    let (client, recorder) =
+        client_of(&go.address(), Scheme::Http, Credential::Anonymous, options(), RetryPolicy::immediate(4));
+    let error = client.check().await.expect_err("refused");
+    assert!(error.to_string().contains(text.trim()), "{error}");
+    assert_eq!(recorder.retries(), 0);
     // Which of the two it is, is found out before anything is asked.
     for (server, expect) in [(&tls, Scheme::Https), (&plain, Scheme::Http)] {
         let name = server.address().parse().expect("a registry");

@@ -87,6 +87,9 @@ fn refused(why: &CertificateError) -> String {
 
 /// What lies at the bottom of an error: layers above it say that they failed, this says why.
 pub(super) fn why(error: &(dyn Error + 'static)) -> String {
+    if held::<h2::Error>(error).is_some_and(|error| error.is_go_away() && error.is_remote()) {
+        return "the other side ended it".to_owned();
+    }
     let mut cause = error;
     while let Some(source) = cause.source() {
         cause = source;
