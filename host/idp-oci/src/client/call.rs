@@ -338,7 +338,7 @@ impl Client {
     }
 
     /// A text without credentials: those of the registry, and those that went to its token service.
-    fn scrub(&self, text: &str) -> String {
+    pub(super) fn scrub(&self, text: &str) -> String {
         self.shared.http.without(self.shared.session.scrub(text))
     }
 
