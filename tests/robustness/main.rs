@@ -25,7 +25,9 @@ use idp_oci::blob::Blob;
 use idp_oci::client::http::{Http, HttpOptions, Resolve};
 use idp_oci::client::retry::RetryPolicy;
 use idp_oci::client::standard::{Credential, Standard};
-use idp_oci::client::{Client, ClientError, ClientOptions, Event, Outcome, Progress, Scheme, base_url};
+use idp_oci::client::{
+    Client, ClientError, ClientOptions, Event, Outcome, Presence, Progress, Scheme, base_url,
+};
 use idp_oci::manifest::Manifest;
 use idp_oci::name::{Registry, Repository, Target};
 use idp_oci::secret::Secret;
@@ -91,6 +93,7 @@ fn client_of(
         retry,
         operation: "test".to_owned(),
         progress: Arc::clone(&recorder) as Arc<dyn Progress>,
+        ..ClientOptions::default()
     };
     (Client::new(registry, scheme, http, dialect, options).expect("a client"), recorder)
 }
@@ -137,7 +140,7 @@ fn blob(content: impl Into<Bytes>) -> Blob {
 }
 
 async fn push(client: &Client, blob: &Blob) -> Result<Outcome, ClientError> {
-    client.push_blob(&repository(), blob, &[], &CancellationToken::new()).await
+    client.push_blob(&repository(), blob, Presence::Unknown, &[], &CancellationToken::new()).await
 }
 
 /// The registry has the blob, and no upload is left open.

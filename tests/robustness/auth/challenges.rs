@@ -1,7 +1,7 @@
 //! Cases 21, 22, 24, 25: what a registry asks for.
 
-use idp_oci::client::Kind;
 use idp_oci::client::standard::Credential;
+use idp_oci::client::{Kind, Presence};
 use idp_test_support::faults::{Auth, Fault, Registry, Reply, Server, on};
 
 use super::{asks, grants, scopes, token_requests};
@@ -127,7 +127,7 @@ async fn case_24b_a_mount_reads_elsewhere() {
     let (client, _) = client_with(&server, user("right"), options());
     let from = ["other".parse().expect("a repository")];
     let cancel = tokio_util::sync::CancellationToken::new();
-    let outcome = client.push_blob(&repository(), &blob("one"), &from, &cancel).await;
+    let outcome = client.push_blob(&repository(), &blob("one"), Presence::Unknown, &from, &cancel).await;
     assert_eq!(outcome.expect("mounted"), idp_oci::client::Outcome::Mounted);
     let asked: Vec<Vec<String>> = token_requests(&server).iter().map(scopes).collect();
     let mount = asked.last().expect("a token");

@@ -8,11 +8,11 @@
 //! | `connect`, `sending`, `cause` | beneath `http`: setting up, one request on its way, why there is no answer |
 //! | [`retry`], [`outage`], [`error`], [`progress`] | trying again, giving up, telling |
 //! | `call`, [`probe`] | one request with all of the above; one whose answer is looked at as it is |
+//! | [`learned`] | what talking to it has taught |
 //! | [`peer`], [`rate`] | who is at the other end of TLS; how often it may be asked, in its own words |
-//! | `blob`, `upload`, `download`, `manifest`, `tag`, `referrers` | the verbs |
+//! | `blob`, `upload`, `download`, `manifest`, `lacking`, `tag`, `referrers` | the verbs |
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use url::Url;
@@ -28,6 +28,8 @@ pub mod dialect;
 mod download;
 pub mod error;
 pub mod http;
+pub(crate) mod lacking;
+pub mod learned;
 mod manifest;
 pub mod outage;
 pub mod peer;
@@ -40,6 +42,7 @@ pub mod redirect;
 mod referrers;
 pub mod retry;
 pub mod scheme;
+mod seen;
 mod sending;
 pub mod standard;
 mod tag;
@@ -51,12 +54,15 @@ pub use auth::Access;
 pub use call::ping;
 pub use download::Verify;
 pub use error::{ClientError, Kind};
-pub use manifest::Written;
+pub use learned::Learned;
+pub use manifest::{Offered, Written};
 pub use progress::{Event, Outcome, Progress, Silent};
 pub use rate::RateLimit;
 pub use referrers::Referrers;
 pub use scheme::Scheme;
 pub use tag::Names;
+pub use upload::Presence;
+pub(crate) use upload::SMALL;
 
 use self::dialect::{Created, Dialect, DialectError, EnsureState, Ensured, Hints};
 use self::http::Http;
@@ -72,11 +78,18 @@ pub struct ClientOptions {
     pub operation: String,
     /// Who is told.
     pub progress: Arc<dyn Progress>,
+    /// What is known of the registry from before, and where what is found out now is kept.
+    pub learned: Arc<Learned>,
 }
 
 impl Default for ClientOptions {
     fn default() -> Self {
-        Self { retry: retry::RetryPolicy::default(), operation: String::new(), progress: Arc::new(Silent) }
+        Self {
+            retry: retry::RetryPolicy::default(),
+            operation: String::new(),
+            progress: Arc::new(Silent),
+            learned: Arc::default(),
+        }
     }
 }
 
@@ -101,8 +114,7 @@ struct Shared {
     hints: tokio::sync::Mutex<HashMap<Repository, Hints>>,
     /// `Warning` headers that have been shown.
     warned: Mutex<HashSet<String>>,
-    /// The registry answered a single POST as if it were none (case 37).
-    no_single_post: AtomicBool,
+    learned: Arc<Learned>,
     created: Mutex<Vec<Created>>,
     rate_limit: Mutex<Option<RateLimit>>,
 }
@@ -124,7 +136,9 @@ impl Client {
         options: ClientOptions,
     ) -> Result<Self, ClientError> {
         let base = base_url(&registry, scheme)?;
+        let learned = Arc::clone(&options.learned);
         let session = auth::Session::new(Arc::clone(&dialect), options.operation.clone());
+        session.remember(&learned.challenges());
         let shared = Shared {
             registry,
             home: Place::of(&base),
@@ -137,7 +151,7 @@ impl Client {
             outages: outage::Outages::default(),
             hints: tokio::sync::Mutex::default(),
             warned: Mutex::default(),
-            no_single_post: AtomicBool::new(false),
+            learned,
             created: Mutex::default(),
             rate_limit: Mutex::default(),
         };
@@ -152,6 +166,11 @@ impl Client {
     /// Its dialect.
     pub fn dialect(&self) -> &dyn Dialect {
         &*self.shared.dialect
+    }
+
+    /// What is known of the registry.
+    pub fn learned(&self) -> &Learned {
+        &self.shared.learned
     }
 
     /// Who is told.
