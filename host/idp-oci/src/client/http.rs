@@ -162,20 +162,27 @@ pub enum Body {
         /// Opens it from the start.
         open: Open,
     },
+    /// A stream whose length nobody knows, and which goes by once: a second time it is an error.
+    Once(Arc<Mutex<Option<Chunks>>>),
 }
 
 impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Body({} bytes)", self.len())
+        match self.len() {
+            Some(length) => write!(f, "Body({length} bytes)"),
+            None => write!(f, "Body(of unknown length)"),
+        }
     }
 }
 
 impl Body {
-    fn len(&self) -> u64 {
+    /// How many bytes, where that is known.
+    fn len(&self) -> Option<u64> {
         match self {
-            Self::Empty => 0,
-            Self::Bytes(bytes) => bytes.len() as u64,
-            Self::Stream { length, .. } => *length,
+            Self::Empty => Some(0),
+            Self::Bytes(bytes) => Some(bytes.len() as u64),
+            Self::Stream { length, .. } => Some(*length),
+            Self::Once(_) => None,
         }
     }
 }
@@ -419,7 +426,8 @@ impl Http {
                 Err(failure) => failure,
             };
             self.warm().remove(&origin);
-            if failure.unsent && unsent < MOST_UNSENT {
+            let again = !matches!(request.body, Body::Once(_));
+            if failure.unsent && again && unsent < MOST_UNSENT {
                 unsent += 1;
             } else if matches!(failure.error, HttpError::Broken(_)) && was_warm && asks {
                 asks = false;
@@ -446,8 +454,10 @@ impl Http {
         headers.extend(request.credentials.clone());
         // Bytes are what digests name: nothing on the way may compress them (case 67).
         headers.entry(ACCEPT_ENCODING).or_insert(HeaderValue::from_static("identity"));
-        if !matches!(request.method, Method::GET | Method::HEAD | Method::DELETE) {
-            headers.insert(CONTENT_LENGTH, HeaderValue::from(request.body.len()));
+        if let Some(length) = request.body.len()
+            && !matches!(request.method, Method::GET | Method::HEAD | Method::DELETE)
+        {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
         }
         outgoing = outgoing.headers(headers);
         outgoing = match &request.body {
@@ -455,10 +465,20 @@ impl Http {
             Body::Bytes(bytes) if bytes.len() <= PIECE => outgoing.body(bytes.clone()),
             Body::Bytes(bytes) => outgoing.body(activity.watch(pieces(bytes.clone()).map(Ok).boxed())),
             Body::Stream { open, .. } => outgoing.body(activity.watch(open())),
+            Body::Once(chunks) => {
+                let chunks = chunks.lock().unwrap_or_else(PoisonError::into_inner).take();
+                let Some(chunks) = chunks else {
+                    return Err(
+                        HttpError::Source("it goes by once, and was asked for again".to_owned()).into()
+                    );
+                };
+                outgoing.body(activity.watch(chunks))
+            }
         };
         let patience = self.options().idle_timeout;
         // What was taken is not yet there: a slow line may need a while for what the system holds (case 18).
-        let held = u32::try_from(request.body.len().min(IN_FLIGHT) * 100 / IN_FLIGHT).unwrap_or(100);
+        let held = u32::try_from(request.body.len().unwrap_or(IN_FLIGHT).min(IN_FLIGHT) * 100 / IN_FLIGHT)
+            .unwrap_or(100);
         let idle = patience + patience * held / 100;
         let sending = outgoing.send();
         tokio::pin!(sending);

@@ -10,7 +10,7 @@
 //! | `call`, [`probe`] | one request with all of the above; one whose answer is looked at as it is |
 //! | [`learned`] | what talking to it has taught |
 //! | [`peer`], [`rate`] | who is at the other end of TLS; how often it may be asked, in its own words |
-//! | `blob`, `upload`, `download`, `manifest`, `lacking`, `tag`, `referrers` | the verbs |
+//! | `blob`, `upload`, `download`, `ranges`, `manifest`, `lacking`, `tag`, `referrers` | the verbs |
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -36,6 +36,7 @@ pub mod peer;
 pub mod probe;
 pub mod progress;
 pub mod proxy;
+mod ranges;
 pub mod rate;
 pub mod redact;
 pub mod redirect;
@@ -57,12 +58,13 @@ pub use error::{ClientError, Kind};
 pub use learned::Learned;
 pub use manifest::{Offered, Written};
 pub use progress::{Event, Outcome, Progress, Silent};
+pub use ranges::{RangePolicy, Ranges};
 pub use rate::RateLimit;
 pub use referrers::Referrers;
 pub use scheme::Scheme;
 pub use tag::Names;
-pub use upload::Presence;
 pub(crate) use upload::SMALL;
+pub use upload::{Presence, Unsent};
 
 use self::dialect::{Created, Dialect, DialectError, EnsureState, Ensured, Hints};
 use self::http::Http;

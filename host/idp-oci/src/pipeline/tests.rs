@@ -76,7 +76,7 @@ fn parse(document: &serde_json::Value) -> Manifest {
     Manifest::parse(Bytes::from(document.to_string()), None).expect("a manifest")
 }
 
-fn image_of(config: &Descriptor, layers: &[Descriptor]) -> Manifest {
+pub(super) fn image_of(config: &Descriptor, layers: &[Descriptor]) -> Manifest {
     parse(&serde_json::json!({
         "schemaVersion": 2, "mediaType": media::OCI_MANIFEST, "config": describe(config),
         "layers": layers.iter().map(describe).collect::<Vec<_>>(),
@@ -117,11 +117,11 @@ fn index() -> Memory {
     }
 }
 
-fn repository() -> Repository {
+pub(super) fn repository() -> Repository {
     "team/app".parse().expect("a repository")
 }
 
-fn tags(tags: &[&str]) -> Vec<Tag> {
+pub(super) fn tags(tags: &[&str]) -> Vec<Tag> {
     tags.iter().map(|tag| tag.parse().expect("a tag")).collect()
 }
 
@@ -142,7 +142,7 @@ fn client_of(
     (Client::new(registry, Scheme::Http, http, dialect, options).expect("a client"), recorder)
 }
 
-fn client(server: &Server) -> Client {
+pub(super) fn client(server: &Server) -> Client {
     let credential = Credential::Basic { username: "user".to_owned(), password: Secret::new("right") };
     client_of(server, |base, http| Arc::new(Standard::new(base, credential, http))).0
 }
@@ -531,6 +531,10 @@ impl Sink for Store {
         self.taken().blobs.contains_key(&descriptor.digest)
     }
 
+    fn takes_again(&self) -> bool {
+        true
+    }
+
     async fn blob(&self, descriptor: &Descriptor, chunks: Chunks) -> Result<(), SinkError> {
         let all = chunks.try_fold(Vec::new(), async |mut all, chunk| {
             all.extend_from_slice(&chunk);
@@ -594,12 +598,13 @@ async fn one_platform_of_an_index() {
     let platform = |architecture: &str| {
         serde_json::from_value(serde_json::json!({"os": "linux", "architecture": architecture})).ok()
     };
-    let options = PullOptions { platform: platform("arm64"), jobs: None };
+    let options = PullOptions { platform: platform("arm64"), ..PullOptions::default() };
     let (pulled, store) = fetch(&client(&server), "1", &options).await;
     assert_eq!(&pulled.expect("pulled").digest, source.manifests[1].digest());
     assert_eq!(store.blobs().len(), 3);
     let (refused, store) =
-        fetch(&client(&server), "1", &PullOptions { platform: platform("s390x"), jobs: None }).await;
+        fetch(&client(&server), "1", &PullOptions { platform: platform("s390x"), ..PullOptions::default() })
+            .await;
     let error = refused.expect_err("there is none");
     assert_eq!(error.kind(), Kind::NotFound);
     assert!(error.to_string().ends_with("for linux/s390x; it has linux/amd64, linux/arm64"), "{error}");

@@ -204,13 +204,16 @@ impl Registry {
         let reply = Reply::status(200)
             .header("docker-content-digest", digest)
             .header("content-type", "application/octet-stream");
-        let start: Option<usize> = headers.get("range").and_then(|range| {
-            range.to_str().ok()?.strip_prefix("bytes=")?.trim_end_matches('-').parse().ok()
+        // `bytes=START-` and `bytes=START-LAST`.
+        let range = headers.get("range").and_then(|range| {
+            let (start, last) = range.to_str().ok()?.strip_prefix("bytes=")?.split_once('-')?;
+            let end = if last.is_empty() { bytes.len() } else { last.parse::<usize>().ok()? + 1 };
+            Some((start.parse::<usize>().ok()?, end.min(bytes.len())))
         });
-        match start {
-            Some(start) if method == "GET" && start < bytes.len() => {
-                let range = format!("bytes {start}-{}/{}", bytes.len() - 1, bytes.len());
-                let part: Bytes = bytes.slice(start..);
+        match range {
+            Some((start, end)) if method == "GET" && start < end => {
+                let range = format!("bytes {start}-{}/{}", end - 1, bytes.len());
+                let part: Bytes = bytes.slice(start..end);
                 Reply { status: 206, ..reply.header("content-range", &range).body(part) }
             }
             _ => reply.body(bytes.clone()),

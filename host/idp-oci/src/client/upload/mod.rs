@@ -1,6 +1,7 @@
 //! A blob's way up: mounted, sent whole, or in chunks; begun anew when a session breaks, and no session left behind
 //! (distribution-spec, "Pushing blobs"; registries.md 0.3). Depends on `call` and on the hints of the dialect.
 
+mod stream;
 mod way;
 
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use super::{Client, ClientError, redirect};
 use crate::blob::Blob;
 use crate::digest::Hasher;
 use crate::name::Repository;
+pub use stream::Unsent;
 pub use way::Presence;
 pub(crate) use way::SMALL;
 use way::{CHUNK, From, Single, Way};
