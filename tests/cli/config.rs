@@ -13,7 +13,7 @@ fn a_misspelt_key_is_placed() {
     --- stdout
     --- stderr
     error: Failed to pull `app:1` to `oci:out`
-      caused by: [ROOT]/home/.idpbuilder/registries.yaml:3:5: unknown field `provder`, expected one of provider, settings, create, visibility, insecure, caFile, credentials, slots, grants
+      caused by: [ROOT]/home/.idpbuilder/registries.yaml:3:5: unknown field `provder`, expected one of provider, settings, create, visibility, insecure, caFile, certFile, keyFile, credentials, slots, grants
     "#);
 }
 

@@ -9,6 +9,7 @@ mod cache;
 mod content;
 mod provider;
 mod resume;
+mod robustness;
 mod secrets;
 mod streams;
 mod unreachable;

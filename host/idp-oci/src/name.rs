@@ -47,7 +47,13 @@ fn repository_hint(text: &str) -> String {
 }
 
 fn scheme_hint(text: &str) -> &'static str {
-    if text.contains("://") { ", without a scheme" } else { "" }
+    if text.contains("://") {
+        ", without a scheme"
+    } else if text.starts_with('[') && text.contains('%') {
+        "; an address with a zone (`%eth0`) means something on this machine only and cannot stand in a URL"
+    } else {
+        ""
+    }
 }
 
 /// `host[:port]`, lower-case, as it stands in references and credential files.

@@ -46,15 +46,31 @@ pub(super) struct Call {
     pub(super) scopes: Vec<Scope>,
     /// Whether it is tried again here; uploads do that themselves.
     pub(super) retry: bool,
+    /// The body of a good answer, up to this size, belongs to it: one that breaks off is asked for again.
+    pub(super) read: Option<u64>,
 }
 
 impl Call {
     pub(super) fn new(method: Method, url: Url, scopes: Vec<Scope>, what: String) -> Self {
-        Self { what, method, url, headers: HeaderMap::new(), body: Body::Empty, scopes, retry: true }
+        Self {
+            what,
+            method,
+            url,
+            headers: HeaderMap::new(),
+            body: Body::Empty,
+            scopes,
+            retry: true,
+            read: None,
+        }
     }
 
     pub(super) fn once(mut self) -> Self {
         self.retry = false;
+        self
+    }
+
+    pub(super) fn read(mut self, cap: u64) -> Self {
+        self.read = Some(cap);
         self
     }
 
@@ -69,6 +85,13 @@ impl Call {
     pub(super) fn body(mut self, body: Body) -> Self {
         self.body = body;
         self
+    }
+
+    /// Whether a refusal holds for every request with the same scopes. Not that of cleaning up: registries want the right to delete for
+    /// it, which who pushes need not have.
+    fn speaks_for_others(&self) -> bool {
+        self.method != Method::DELETE
+            || self.scopes.iter().any(|scope| scope.actions.iter().any(|action| action == "delete"))
     }
 
     fn shown(&self) -> String {
@@ -115,15 +138,28 @@ impl Client {
                 Err(error) => return Err(error),
             };
             let Some(wait) = waits.after_failure(asked) else { return outcome };
-            self.wait(&call.what, &waits, wait, asked.is_some(), cause).await;
+            // A registry that has too much to do has it from all of us, whether it says for how long or not.
+            let busy = match &outcome {
+                Ok(answered) => Some(answered.response.status.as_u16()),
+                Err(error) => error.status(),
+            };
+            let everybody = asked.is_some() || matches!(busy, Some(429 | 503));
+            self.wait(&call.what, &waits, wait, everybody, cause).await;
         }
     }
 
-    /// Waits before the next try, and says so. A wait that the registry asked for holds for all who talk to it.
-    pub(super) async fn wait(&self, what: &str, waits: &Waits, wait: Duration, asked: bool, cause: String) {
-        let first = !asked || self.shared.gate.hold(wait);
+    /// Waits before the next try, and says so. A wait for a registry that has too much to do holds for all who talk to it.
+    pub(super) async fn wait(
+        &self,
+        what: &str,
+        waits: &Waits,
+        wait: Duration,
+        everybody: bool,
+        cause: String,
+    ) {
+        let first = !everybody || self.shared.gate.hold(wait);
         self.tell(first, what, wait, cause, (waits.failures() + 1, waits.attempts()));
-        if asked {
+        if everybody {
             self.shared.gate.pass().await;
         } else {
             tokio::time::sleep(wait).await;
@@ -170,7 +206,7 @@ impl Client {
         // What stays is asked once, and not once a worker.
         let dialect = |error: DialectError| {
             let error = ClientError::Dialect { what: call.what.clone(), error };
-            if !is_passing(&error) {
+            if !is_passing(&error) && call.speaks_for_others() {
                 session.refuse(&call.scopes, &error);
             }
             error
@@ -250,7 +286,9 @@ impl Client {
         note: Option<String>,
     ) -> ClientError {
         let error = self.refusal(call, Answered { response, attempts }, note).await;
-        self.shared.session.refuse(&call.scopes, &error);
+        if call.speaks_for_others() {
+            self.shared.session.refuse(&call.scopes, &error);
+        }
         self.shared.session.answered();
         error
     }
@@ -278,9 +316,12 @@ impl Client {
                 return Err(failed(attempts, HttpError::Connect { host: here, why }));
             }
             let (host, why) = match self.shared.http.execute(request.clone()).await {
-                Ok(response) => {
+                Ok(mut response) => {
                     outages.reached(&here);
                     outages.reached(&authority(&response.url));
+                    if let Some(cap) = call.read.filter(|_| response.status.is_success()) {
+                        response.fill(cap).await.map_err(|error| failed(attempts, error))?;
+                    }
                     self.show_warnings(&response.headers);
                     if let Some(limit) = RateLimit::of(&response.headers) {
                         let mut last = self.shared.rate_limit.lock().unwrap_or_else(PoisonError::into_inner);
@@ -294,7 +335,7 @@ impl Client {
                 }
                 Err(HttpError::Redirect(text)) => {
                     outages.reached(&here);
-                    return Err(failed(attempts, HttpError::Redirect(self.shared.session.scrub(&text))));
+                    return Err(failed(attempts, HttpError::Redirect(self.scrub(&text))));
                 }
                 Err(error) => {
                     outages.reached(&here);
@@ -312,6 +353,11 @@ impl Client {
         }
     }
 
+    /// A text without credentials: those of the registry, and those that went to its token service.
+    pub(super) fn scrub(&self, text: &str) -> String {
+        self.shared.http.without(self.shared.session.scrub(text))
+    }
+
     /// `Warning: 299 - "text"`, each once.
     fn show_warnings(&self, headers: &HeaderMap) {
         for value in headers.get_all(http::header::WARNING) {
@@ -323,9 +369,10 @@ impl Client {
                 .filter(|character| !character.is_control())
                 .take(MOST_WARNING)
                 .collect();
+            let text = self.scrub(&text);
             let mut warned = self.shared.warned.lock().unwrap_or_else(PoisonError::into_inner);
             if warned.len() < 100 && warned.insert(text.clone()) {
-                let text = format!("{} says: {}", self.registry(), self.shared.session.scrub(&text));
+                let text = format!("{} says: {text}", self.registry());
                 self.progress().event(Event::Warning { text });
             }
         }
@@ -343,7 +390,7 @@ impl Client {
         let mut url = response.url.clone();
         url.set_query(None);
         let body = String::from_utf8_lossy(&response.error_body().await).into_owned();
-        let body = self.shared.session.scrub(&body);
+        let body = self.scrub(&body);
         let errors = RegistryError::parse(&body);
         let answer = Answer {
             method: call.method.to_string(),

@@ -1,9 +1,10 @@
-//! Why an exchange failed: what lies under the layers that only say that they failed. Knows the errors of TLS and sockets.
+//! Why an exchange failed: what lies under the layers that only say that they failed. Knows the errors of TLS, HTTP and sockets.
 
 use std::error::Error;
 use std::io;
 
-use rustls::CertificateError;
+use rustls::{AlertDescription, CertificateError};
+use url::Url;
 
 /// The TLS error among the causes, in words that help.
 pub(super) fn tls_cause(error: &(dyn Error + 'static)) -> Option<String> {
@@ -28,9 +29,40 @@ pub(super) fn tls_cause(error: &(dyn Error + 'static)) -> Option<String> {
                     refused(why)
                 ));
             }
+            Some(rustls::Error::AlertReceived(AlertDescription::CertificateRequired)) => {
+                return Some("the registry wants a client certificate, and was shown none: name one as `certFile` in registries.yaml".to_owned());
+            }
             Some(other) => return Some(other.to_string()),
             None => source = cause.source(),
         }
+    }
+    None
+}
+
+/// Plain http was spoken, and what came back is no HTTP: most likely a TLS alert.
+pub(super) fn other_protocol(error: &(dyn Error + 'static), url: &Url) -> Option<String> {
+    let hyper = held::<hyper::Error>(error)?;
+    (url.scheme() == "http" && hyper.is_parse() && !hyper.is_parse_too_large())
+        .then(|| "what answers speaks no plain http, and perhaps TLS: use https, or another port".to_owned())
+}
+
+/// The other side said, by the rules of HTTP/2, that it did not look at the request (RFC 9113, 8.7).
+pub(super) fn is_unsent(error: &(dyn Error + 'static)) -> bool {
+    held::<h2::Error>(error).is_some_and(|error| {
+        let refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
+        let leaving = error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR);
+        error.is_remote() && (refused || leaving)
+    })
+}
+
+/// The first error of a kind among the causes.
+fn held<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
+    let mut cause = Some(error);
+    while let Some(one) = cause {
+        if let Some(found) = one.downcast_ref() {
+            return Some(found);
+        }
+        cause = one.source();
     }
     None
 }
@@ -55,6 +87,9 @@ fn refused(why: &CertificateError) -> String {
 
 /// What lies at the bottom of an error: layers above it say that they failed, this says why.
 pub(super) fn why(error: &(dyn Error + 'static)) -> String {
+    if held::<h2::Error>(error).is_some_and(|error| error.is_go_away() && error.is_remote()) {
+        return "the other side ended it".to_owned();
+    }
     let mut cause = error;
     while let Some(source) = cause.source() {
         cause = source;

@@ -3,6 +3,7 @@
 use http::{Method, StatusCode};
 
 use super::call::Call;
+use super::manifest::{is_html, not_a_registry};
 use super::{Client, ClientError};
 
 impl Client {
@@ -11,6 +12,9 @@ impl Client {
         let what = format!("logging in to registry {}", self.registry());
         let call = Call::new(Method::GET, self.shared.base.clone(), Vec::new(), what);
         let answered = self.call(&call).await?;
+        if is_html(&answered) && answered.response.status.is_success() {
+            return Err(ClientError::Content { what: call.what, problem: not_a_registry(&answered) });
+        }
         if answered.response.status == StatusCode::OK {
             return Ok(());
         }

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -16,10 +16,14 @@ use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, LOCATION};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use url::Url;
 
-use super::cause::{chain, tls_cause, why};
+use super::cause::why;
+use super::connect::build;
+use super::proxy::{Proxies, ProxyRules};
 use super::redact;
 use super::redirect::{self, Place, same_origin};
+use super::sending::{Activity, Failure, PIECE, pieces, unknown_to};
 use crate::blob::Chunks;
+use crate::secret::Secret;
 
 /// Error bodies are kept up to here (case 19).
 pub const ERROR_BODY: u64 = 64 * 1024;
@@ -27,11 +31,26 @@ pub const ERROR_BODY: u64 = 64 * 1024;
 /// Redirects in a row (case 7).
 const MOST_REDIRECTS: usize = 10;
 
+/// Times that a request is sent again which the other side says it did not look at (case 12).
+const MOST_UNSENT: usize = 2;
+
+/// What a system may still hold of a body whose last piece was taken.
+const IN_FLIGHT: u64 = 4 * 1024 * 1024;
+
 /// Looks names up. The default asks the system; a sandbox puts a filter here. Not asked for address literals.
 #[async_trait]
 pub trait Resolve: Send + Sync + fmt::Debug {
-    /// The addresses of a name; their port is ignored.
+    /// The addresses of a name. Their port counts where it is not 0 and the URL names none.
     async fn resolve(&self, host: &str) -> io::Result<Vec<SocketAddr>>;
+}
+
+/// A client certificate. It is shown to one host: whoever else we are sent to learns nothing of it (case 4).
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// `host[:port]`, as it stands in URLs.
+    pub host: String,
+    /// PEM: the certificate, those that vouch for it, and the private key.
+    pub pem: Secret,
 }
 
 /// How connections are made.
@@ -51,6 +70,10 @@ pub struct HttpOptions {
     pub resolver: Option<Arc<dyn Resolve>>,
     /// Whether `HTTP_PROXY`, `HTTPS_PROXY`, `NO_PROXY` count.
     pub proxy_from_env: bool,
+    /// Proxies that are not asked of the environment.
+    pub proxy: Option<ProxyRules>,
+    /// Who we are on TLS, for one host only.
+    pub identity: Option<Identity>,
     /// Redirects to the inner network are followed also from outside of it.
     pub allow_private_redirects: bool,
 }
@@ -65,6 +88,8 @@ impl Default for HttpOptions {
             user_agent: concat!("idp/", env!("CARGO_PKG_VERSION")).to_owned(),
             resolver: None,
             proxy_from_env: true,
+            proxy: None,
+            identity: None,
             allow_private_redirects: false,
         }
     }
@@ -84,6 +109,14 @@ pub enum HttpError {
     /// A connection, and no trust in it.
     #[error("TLS: {0}")]
     Tls(String),
+    /// The proxy wants something of us.
+    #[error("the proxy {proxy} {why}")]
+    Proxy {
+        /// `host[:port]` of the proxy.
+        proxy: String,
+        /// `wants a user and a password (407)`.
+        why: String,
+    },
     /// Nothing moved for so long.
     #[error("nothing moved for {} s", .0.as_secs_f32())]
     Idle(Duration),
@@ -197,6 +230,11 @@ pub struct Response {
     pub url: Url,
     inner: reqwest::Response,
     idle: Duration,
+    /// The body, where it was read before anybody asked for it.
+    read: Option<Bytes>,
+    /// What is missing of the length that was said. HTTP/2 connections may end politely in the middle of an answer, and the library
+    /// takes that for its end.
+    missing: Option<u64>,
 }
 
 impl Response {
@@ -207,15 +245,36 @@ impl Response {
 
     /// The next bytes of the body; `None` at its end.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, HttpError> {
+        if let Some(read) = self.read.take() {
+            return Ok(Some(read).filter(|read| !read.is_empty()));
+        }
         match tokio::time::timeout(self.idle, self.inner.chunk()).await {
-            Ok(Ok(chunk)) => Ok(chunk),
+            Ok(Ok(Some(chunk))) => {
+                let length = chunk.len() as u64;
+                self.missing = self.missing.map(|missing| missing.saturating_sub(length));
+                Ok(Some(chunk))
+            }
+            Ok(Ok(None)) if self.missing.is_some_and(|missing| missing > 0) => {
+                Err(HttpError::Broken("the answer ended early".to_owned()))
+            }
+            Ok(Ok(None)) => Ok(None),
             Ok(Err(error)) => Err(HttpError::Broken(why(&error))),
             Err(_) => Err(HttpError::Idle(self.idle)),
         }
     }
 
+    /// Reads the body now, so that whoever asks for it later gets it without fail.
+    pub async fn fill(&mut self, cap: u64) -> Result<(), HttpError> {
+        self.read = Some(self.collect(cap).await?);
+        Ok(())
+    }
+
     /// The whole body, which must not be larger than `cap`.
     pub async fn bytes(mut self, cap: u64) -> Result<Bytes, HttpError> {
+        self.collect(cap).await
+    }
+
+    async fn collect(&mut self, cap: u64) -> Result<Bytes, HttpError> {
         let mut body = Vec::new();
         while let Some(chunk) = self.chunk().await? {
             if body.len() as u64 + chunk.len() as u64 > cap {
@@ -265,12 +324,20 @@ struct Shared {
     plain: OnceLock<Result<reqwest::Client, HttpError>>,
     /// For https.
     secure: OnceLock<Result<reqwest::Client, HttpError>>,
+    /// For https to the one host that may see our certificate.
+    known: OnceLock<Result<reqwest::Client, HttpError>>,
+    proxies: OnceLock<Option<Arc<Proxies>>>,
+    /// Origins that answered last: a connection may have been kept open.
+    warm: Mutex<HashSet<url::Origin>>,
+    /// What was sent as a credential, to whomever: one host may hand back what another was sent.
+    told: redact::Told,
 }
 
 impl Http {
     /// Nothing is set up before the first request.
     pub fn new(options: HttpOptions) -> Self {
-        Self { shared: Arc::new(Shared { options, plain: OnceLock::new(), secure: OnceLock::new() }) }
+        let (plain, secure, known, proxies, warm, told) = Default::default();
+        Self { shared: Arc::new(Shared { options, plain, secure, known, proxies, warm, told }) }
     }
 
     /// The options it was made with.
@@ -280,9 +347,9 @@ impl Http {
 
     /// Sends a request and follows redirects (cases 4 to 8). Every status is an answer, not an error.
     pub async fn execute(&self, mut request: Request) -> Result<Response, HttpError> {
-        let mut seen = HashSet::new();
+        let mut seen = Vec::new();
         loop {
-            seen.insert(request.url.clone());
+            seen.push(request.url.clone());
             let response = self.hop(&request).await?;
             let location = response.headers.get(LOCATION).map(HeaderValue::as_bytes);
             let (301..=303 | 307 | 308, Some(location)) = (response.status.as_u16(), location) else {
@@ -301,12 +368,8 @@ impl Http {
             let allow = self.options().allow_private_redirects;
             let target = redirect::resolve(&request.url, request.home, &location, allow)?;
             if seen.len() > MOST_REDIRECTS || seen.contains(&target) {
-                let mut chain: Vec<String> = seen.iter().map(redact::url).collect();
-                chain.sort();
-                return Err(HttpError::Redirect(format!(
-                    "redirects without end, through {}",
-                    chain.join(", ")
-                )));
+                let chain: Vec<String> = seen.iter().chain([&target]).map(redact::url).collect();
+                return Err(HttpError::Redirect(format!("redirects without end: {}", chain.join(" → "))));
             }
             if !same_origin(&request.url, &target) {
                 request.credentials.clear();
@@ -324,6 +387,7 @@ impl Http {
 
     /// One exchange.
     async fn hop(&self, request: &Request) -> Result<Response, HttpError> {
+        self.shared.told.tell(&request.credentials);
         let started = Instant::now();
         let result = self.exchange(request).await;
         let elapsed = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -335,7 +399,7 @@ impl Http {
             match &result {
                 Ok(response) => {
                     let status = response.status.as_u16();
-                    let got = without(redact::headers(&response.headers), &request.credentials);
+                    let got = self.without(redact::headers(&response.headers));
                     tracing::debug!(target: "idp::http", %method, url, status, elapsed_ms = elapsed, sent, got);
                 }
                 Err(error) => {
@@ -346,8 +410,44 @@ impl Http {
         result
     }
 
+    /// Sends until there is an answer or a failure that counts. What the other side says it did not look at is sent again; so is a
+    /// question on a connection that was kept open and that the other side closed meanwhile, once (case 17).
     async fn exchange(&self, request: &Request) -> Result<Response, HttpError> {
-        let client = self.client(request.url.scheme())?;
+        let origin = request.url.origin();
+        let mut asks = matches!(request.method, Method::GET | Method::HEAD);
+        let mut unsent = 0;
+        loop {
+            let was_warm = self.warm().contains(&origin);
+            let failure = match self.attempt(request).await {
+                Ok(response) => {
+                    self.warm().insert(origin);
+                    return Ok(response);
+                }
+                Err(failure) => failure,
+            };
+            self.warm().remove(&origin);
+            let again = !matches!(request.body, Body::Once(_));
+            if failure.unsent && again && unsent < MOST_UNSENT {
+                unsent += 1;
+            } else if matches!(failure.error, HttpError::Broken(_)) && was_warm && asks {
+                asks = false;
+            } else {
+                return Err(failure.error);
+            }
+        }
+    }
+
+    /// A text without anything that was sent as a credential.
+    pub(super) fn without(&self, text: String) -> String {
+        self.shared.told.hide(text)
+    }
+
+    fn warm(&self) -> MutexGuard<'_, HashSet<url::Origin>> {
+        self.shared.warm.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn attempt(&self, request: &Request) -> Result<Response, Failure> {
+        let client = self.client(&request.url)?;
         let activity = Activity::default();
         let mut outgoing = client.request(request.method.clone(), request.url.clone());
         let mut headers = request.headers.clone();
@@ -362,17 +462,24 @@ impl Http {
         outgoing = outgoing.headers(headers);
         outgoing = match &request.body {
             Body::Empty => outgoing,
-            Body::Bytes(bytes) => outgoing.body(bytes.clone()),
+            Body::Bytes(bytes) if bytes.len() <= PIECE => outgoing.body(bytes.clone()),
+            Body::Bytes(bytes) => outgoing.body(activity.watch(pieces(bytes.clone()).map(Ok).boxed())),
             Body::Stream { open, .. } => outgoing.body(activity.watch(open())),
             Body::Once(chunks) => {
                 let chunks = chunks.lock().unwrap_or_else(PoisonError::into_inner).take();
                 let Some(chunks) = chunks else {
-                    return Err(HttpError::Source("it goes by once, and was asked for again".to_owned()));
+                    return Err(
+                        HttpError::Source("it goes by once, and was asked for again".to_owned()).into()
+                    );
                 };
                 outgoing.body(activity.watch(chunks))
             }
         };
-        let idle = self.options().idle_timeout;
+        let patience = self.options().idle_timeout;
+        // What was taken is not yet there: a slow line may need a while for what the system holds (case 18).
+        let held = u32::try_from(request.body.len().unwrap_or(IN_FLIGHT).min(IN_FLIGHT) * 100 / IN_FLIGHT)
+            .unwrap_or(100);
+        let idle = patience + patience * held / 100;
         let sending = outgoing.send();
         tokio::pin!(sending);
         let answer = loop {
@@ -381,142 +488,61 @@ impl Http {
                 answer = &mut sending => break answer,
                 () = tokio::time::sleep_until(deadline.into()) => {
                     if activity.last() + idle <= Instant::now() {
-                        return Err(HttpError::Idle(idle));
+                        return Err(HttpError::Idle(idle).into());
                     }
                 }
             }
         };
-        let inner = answer.map_err(|error| activity.explain(error, &request.url))?;
+        let idle = patience;
+        let proxy = || self.proxies().and_then(|proxies| proxies.name(&request.url));
+        let inner = answer.map_err(|error| activity.explain(error, &request.url, proxy()))?;
+        if inner.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED
+            && let Some(proxy) = proxy()
+        {
+            return Err(unknown_to(proxy).into());
+        }
+        let bodyless = request.method == Method::HEAD || matches!(inner.status().as_u16(), 204 | 304);
+        let length =
+            inner.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         Ok(Response {
+            missing: length.filter(|_| !bodyless),
             status: inner.status(),
             headers: inner.headers().clone(),
             url: request.url.clone(),
             inner,
             idle,
+            read: None,
         })
     }
 
-    fn client(&self, scheme: &str) -> Result<reqwest::Client, HttpError> {
-        let secure = scheme == "https";
-        let cell = if secure { &self.shared.secure } else { &self.shared.plain };
-        cell.get_or_init(|| build(self.options(), secure)).clone()
+    /// The client for a URL.
+    fn client(&self, url: &Url) -> Result<reqwest::Client, HttpError> {
+        let shared = &self.shared;
+        let secure = url.scheme() == "https";
+        let identity = shared.options.identity.as_ref().filter(|identity| secure && identity.is_for(url));
+        let cell = match (secure, identity) {
+            (false, _) => &shared.plain,
+            (true, None) => &shared.secure,
+            (true, Some(_)) => &shared.known,
+        };
+        cell.get_or_init(|| build(&shared.options, secure, identity, self.proxies())).clone()
+    }
+
+    /// Whether a request goes by a proxy, which then looks up names and connects.
+    pub fn is_proxied(&self, url: &Url) -> bool {
+        self.proxies().is_some_and(|proxies| proxies.before(url).is_some())
+    }
+
+    fn proxies(&self) -> Option<Arc<Proxies>> {
+        self.shared.proxies.get_or_init(|| Proxies::wanted(&self.shared.options)).clone()
     }
 }
 
-fn build(options: &HttpOptions, secure: bool) -> Result<reqwest::Client, HttpError> {
-    let setup = |error: &dyn fmt::Display| HttpError::Setup(format!("cannot set up TLS: {error}"));
-    let mut builder = reqwest::Client::builder()
-        .user_agent(&options.user_agent)
-        .redirect(reqwest::redirect::Policy::none())
-        .referer(false)
-        .connect_timeout(options.connect_timeout)
-        .tcp_nodelay(true)
-        .http2_adaptive_window(true);
-    if !options.proxy_from_env {
-        builder = builder.no_proxy();
+impl Identity {
+    fn is_for(&self, url: &Url) -> bool {
+        let host = format!("https://{}", self.host).parse();
+        host.is_ok_and(|host: Url| same_origin(&host, url))
     }
-    if let Some(resolver) = &options.resolver {
-        builder = builder.dns_resolver(Arc::new(Resolver(Arc::clone(resolver))));
-    }
-    if secure {
-        // Fails when there is one already, which is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut roots = Vec::new();
-        for pem in &options.extra_roots {
-            let found = reqwest::Certificate::from_pem_bundle(pem).map_err(|error| setup(&chain(&error)))?;
-            if found.is_empty() {
-                return Err(setup(&"a file of root certificates holds none"));
-            }
-            roots.extend(found);
-        }
-        builder = builder.tls_certs_merge(roots).tls_danger_accept_invalid_certs(options.insecure);
-    } else {
-        builder = builder.tls_backend_preconfigured(trusting_nobody().map_err(|error| setup(&error))?);
-    }
-    builder.build().map_err(|error| setup(&chain(&error)))
-}
-
-/// A TLS configuration that costs nothing to make and accepts no server: for clients that speak http only.
-pub(super) fn trusting_nobody() -> Result<rustls::ClientConfig, rustls::Error> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    Ok(rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(rustls::RootCertStore::empty())
-        .with_no_client_auth())
-}
-
-struct Resolver(Arc<dyn Resolve>);
-
-impl reqwest::dns::Resolve for Resolver {
-    fn resolve(&self, name: reqwest::dns::Name) -> reqwest::dns::Resolving {
-        let resolver = Arc::clone(&self.0);
-        Box::pin(async move {
-            let addresses = resolver.resolve(name.as_str()).await?;
-            Ok(Box::new(addresses.into_iter()) as reqwest::dns::Addrs)
-        })
-    }
-}
-
-/// When bytes last moved, and whether it was our own content that failed.
-#[derive(Debug, Clone)]
-struct Activity {
-    last: Arc<Mutex<Instant>>,
-    failed: Arc<Mutex<Option<String>>>,
-}
-
-impl Default for Activity {
-    fn default() -> Self {
-        Self { last: Arc::new(Mutex::new(Instant::now())), failed: Arc::default() }
-    }
-}
-
-impl Activity {
-    fn last(&self) -> Instant {
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn watch(&self, chunks: Chunks) -> reqwest::Body {
-        let (last, failed) = (Arc::clone(&self.last), Arc::clone(&self.failed));
-        reqwest::Body::wrap_stream(chunks.inspect(move |chunk| {
-            *last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-            if let Err(error) = chunk {
-                *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
-            }
-        }))
-    }
-
-    fn explain(&self, error: reqwest::Error, url: &Url) -> HttpError {
-        if let Some(failed) = self.failed.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            return HttpError::Source(failed);
-        }
-        let error = error.without_url();
-        let text = chain(&error);
-        if let Some(tls) = tls_cause(&error) {
-            return HttpError::Tls(tls);
-        }
-        if error.is_connect() {
-            let why = if text.contains("dns error") {
-                "there is no such name, or nobody to ask for it".to_owned()
-            } else if error.is_timeout() {
-                "no answer to the connection".to_owned()
-            } else {
-                why(&error)
-            };
-            HttpError::Connect { host: authority(url), why }
-        } else if text.contains("too large") {
-            HttpError::TooLarge(text)
-        } else {
-            HttpError::Broken(why(&error))
-        }
-    }
-}
-
-/// A text without the credentials that were sent: whoever got them may hand them back.
-fn without(text: String, credentials: &HeaderMap) -> String {
-    let sent = credentials.values().filter_map(|value| value.to_str().ok());
-    // `Bearer TOKEN`: the token alone is as bad.
-    let words = sent.filter_map(|value| value.split_whitespace().last()).filter(|word| word.len() >= 4);
-    words.fold(text, |text, word| text.replace(word, "…"))
 }
 
 /// `host[:port]` as people write it.

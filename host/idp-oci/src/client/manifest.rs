@@ -46,6 +46,7 @@ impl Client {
         expected: Option<&Descriptor>,
     ) -> Result<Manifest, ClientError> {
         let call = self.manifest_call(Method::GET, repository, target, Access::Pull, "manifest");
+        let call = call.read(MAX_MANIFEST);
         let answered = self.call(&call).await?;
         let content = |problem: String| ClientError::Content { what: call.what.clone(), problem };
         if answered.response.status != StatusCode::OK {
@@ -209,12 +210,12 @@ fn digest_as(bytes: &Bytes, like: &Digest) -> Digest {
     hasher.finish()
 }
 
-fn is_html(answered: &Answered) -> bool {
+pub(super) fn is_html(answered: &Answered) -> bool {
     answered.response.header("content-type").is_some_and(|value| value.trim_start().starts_with("text/html"))
 }
 
 /// Case 20.
-fn not_a_registry(answered: &Answered) -> String {
+pub(super) fn not_a_registry(answered: &Answered) -> String {
     let host = answered.response.url.host_str().unwrap_or_default();
     format!(
         "{host} answered with a web page: that is not a registry (a login page of the network, or a wrong address)"

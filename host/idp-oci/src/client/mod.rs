@@ -3,8 +3,9 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | [`http`], [`redirect`], [`redact`], [`scheme`] | exchanges, where they may lead, what is shown of them, TLS or not |
+//! | [`http`], [`proxy`], [`redirect`], [`redact`], [`scheme`] | exchanges, by which way, where they may lead, what is shown of them, TLS or not |
 //! | [`challenge`], [`auth`], [`dialect`], [`standard`] | being let in |
+//! | `connect`, `sending`, `cause` | beneath `http`: setting up, one request on its way, why there is no answer |
 //! | [`retry`], [`outage`], [`error`], [`progress`] | trying again, giving up, telling |
 //! | `call`, [`probe`] | one request with all of the above; one whose answer is looked at as it is |
 //! | [`learned`] | what talking to it has taught |
@@ -22,6 +23,7 @@ mod call;
 mod cause;
 pub mod challenge;
 mod check;
+mod connect;
 pub mod dialect;
 mod download;
 pub mod error;
@@ -33,6 +35,7 @@ pub mod outage;
 pub mod peer;
 pub mod probe;
 pub mod progress;
+pub mod proxy;
 mod ranges;
 pub mod rate;
 pub mod redact;
@@ -41,6 +44,7 @@ mod referrers;
 pub mod retry;
 pub mod scheme;
 mod seen;
+mod sending;
 pub mod standard;
 mod tag;
 #[cfg(test)]

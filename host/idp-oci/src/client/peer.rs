@@ -10,6 +10,7 @@ use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 use url::Url;
 
 use super::http::{HttpError, HttpOptions};
+use super::proxy::Proxies;
 
 /// What the other end showed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -85,17 +86,14 @@ pub async fn look(options: &HttpOptions, url: &Url) -> Result<Peer, HttpError> {
         .dangerous()
         .with_custom_certificate_verifier(recorder.clone())
         .with_no_client_auth();
-    let mut builder = reqwest::Client::builder()
+    let builder = reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .referer(false)
         .user_agent(&options.user_agent)
         .connect_timeout(options.connect_timeout)
         .timeout(options.connect_timeout.saturating_mul(2))
         .tls_backend_preconfigured(config);
-    if !options.proxy_from_env {
-        builder = builder.no_proxy();
-    }
-    let client = builder.build().map_err(|error| setup(&error))?;
+    let client = Proxies::set(Proxies::wanted(options), builder).build().map_err(|error| setup(&error))?;
     let sent = client.head(url.clone()).send().await;
     let peer = recorder.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
     // A handshake that came so far has shown what was wanted, whatever became of the request.

@@ -1,9 +1,15 @@
 //! What may be shown of a URL or of headers, in logs and in errors. An allow-list: what is not known to be harmless is not shown.
 
+use std::collections::VecDeque;
 use std::fmt::Write as _;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use http::HeaderMap;
 use url::Url;
+
+use crate::secret::Secret;
 
 /// Query parameters of the distribution protocol itself. Everything else (`_state`, signatures of object stores) is hidden.
 const PLAIN_QUERY: [&str; 10] =
@@ -80,6 +86,43 @@ fn location(value: &str) -> String {
     match value.split_once('?') {
         Some((path, _)) => format!("{path}?…"),
         None => value.to_owned(),
+    }
+}
+
+/// Credentials that are remembered; tokens come and go.
+const MOST_TOLD: usize = 64;
+
+/// What was sent as a credential, to whomever: one host may hand back what another was sent.
+#[derive(Debug, Default)]
+pub(super) struct Told(Mutex<VecDeque<Secret>>);
+
+impl Told {
+    fn known(&self) -> MutexGuard<'_, VecDeque<Secret>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers what stands in these headers.
+    pub(super) fn tell(&self, credentials: &HeaderMap) {
+        for value in credentials.values().filter_map(|value| value.to_str().ok()) {
+            // `Bearer TOKEN`: the token alone is as bad. So is the password of a pair.
+            let word = value.split_whitespace().last().unwrap_or_default();
+            let pair = value.strip_prefix("Basic ").and_then(|pair| STANDARD.decode(pair).ok());
+            let pair = pair.and_then(|pair| String::from_utf8(pair).ok()).map(Secret::new);
+            let password =
+                pair.as_ref().and_then(|pair| pair.expose().split_once(':')).map(|(_, password)| password);
+            for secret in [Some(word), password].into_iter().flatten().filter(|secret| secret.len() >= 4) {
+                let mut known = self.known();
+                if known.iter().all(|known| known.expose() != secret) {
+                    known.truncate(MOST_TOLD - 1);
+                    known.push_front(Secret::new(secret));
+                }
+            }
+        }
+    }
+
+    /// A text without any of it.
+    pub(super) fn hide(&self, text: String) -> String {
+        self.known().iter().fold(text, |text, secret| text.replace(secret.expose(), "…"))
     }
 }
 

@@ -57,7 +57,7 @@ impl Client {
             }
             pages.push(url.clone());
             let call = Call::new(Method::GET, url, Access::Pull.scopes(repository), what.clone());
-            let call = call.header(ACCEPT, media::OCI_INDEX);
+            let call = call.header(ACCEPT, media::OCI_INDEX).read(MAX_MANIFEST);
             let answered = self.call(&call).await?;
             match answered.response.status {
                 StatusCode::OK => {}

@@ -1,6 +1,6 @@
 //! When something is tried again, and when. Depends on the clock only.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
@@ -97,31 +97,49 @@ pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     Some(date.duration_since(SystemTime::now()).unwrap_or_default())
 }
 
+/// Those who waited for the same go on one after the other: all at once they would be too much again.
+const SPACING: Duration = Duration::from_millis(25);
+
 /// Shared by everything that talks to one registry: when it asks one of us to wait, all do (case 53).
 #[derive(Debug, Default)]
 pub struct Gate {
-    until: Mutex<Option<Instant>>,
+    held: Mutex<Held>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    until: Option<Instant>,
+    /// How many wait for that.
+    waiting: u32,
 }
 
 impl Gate {
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Nobody passes for so long. True for the first to say so: the others need not tell people again.
     pub fn hold(&self, wait: Duration) -> bool {
         let now = Instant::now();
         let until = now + wait;
-        let mut held = self.until.lock().unwrap_or_else(PoisonError::into_inner);
-        let first = held.is_none_or(|held| held <= now);
-        *held = Some(held.map_or(until, |held| held.max(until)));
+        let mut held = self.held();
+        let first = held.until.is_none_or(|held| held <= now);
+        if held.until.is_none_or(|held| held < until) {
+            *held = Held { until: Some(until), waiting: 0 };
+        }
         first
     }
 
     /// Passes when it is open.
     pub async fn pass(&self) {
         loop {
-            let held = *self.until.lock().unwrap_or_else(PoisonError::into_inner);
-            match held {
-                Some(until) if until > Instant::now() => tokio::time::sleep_until(until).await,
-                _ => return,
-            }
+            let turn = {
+                let mut held = self.held();
+                let Some(until) = held.until.filter(|until| *until > Instant::now()) else { return };
+                held.waiting += 1;
+                until + SPACING.saturating_mul(held.waiting - 1)
+            };
+            tokio::time::sleep_until(turn).await;
         }
     }
 }
@@ -193,7 +211,13 @@ mod tests {
         gate.pass().await;
         assert!(gate.hold(Duration::from_secs(5)));
         assert!(!gate.hold(Duration::from_secs(2)));
-        tokio::join!(gate.pass(), gate.pass());
-        assert_eq!(start.elapsed(), Duration::from_secs(5));
+        let passed = async |gate: &Gate| {
+            gate.pass().await;
+            start.elapsed()
+        };
+        let (one, two, three) = tokio::join!(passed(&gate), passed(&gate), passed(&gate));
+        let after = |ms| Duration::from_secs(5) + Duration::from_millis(ms);
+        assert_eq!([one, two, three], [after(0), after(25), after(50)], "one after the other");
+        assert_eq!(passed(&gate).await, three, "whoever comes later finds it open");
     }
 }

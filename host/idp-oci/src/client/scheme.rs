@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::http::trusting_nobody;
+use super::connect::trusting_nobody;
 use crate::name::Registry;
 
 /// How long a server has to react to a greeting.

@@ -1,6 +1,7 @@
 //! What the specifications say about being let in, natively: Basic, Bearer by GET and POST, anonymous. The dialect of registries
 //! without peculiarities, of tests, and the measure for what a provider costs.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -43,12 +44,14 @@ pub struct Standard {
     base: Url,
     credential: Credential,
     http: Http,
+    /// The refresh token that took the place of the one we came with; kept here and nowhere else (case 28).
+    rotated: Arc<Mutex<Option<Secret>>>,
 }
 
 impl Standard {
     /// `base` is the registry's own URL: token services elsewhere are held to its rules.
     pub fn new(base: Url, credential: Credential, http: Http) -> Self {
-        Self { base, credential, http }
+        Self { base, credential, http, rotated: Arc::default() }
     }
 
     async fn bearer(&self, challenge: &Challenge, request: &AuthRequest) -> Result<Grant, DialectError> {
@@ -68,14 +71,21 @@ impl Standard {
         let allow = self.http.options().allow_private_redirects;
         let realm = redirect::resolve(&self.base, home, realm, allow).map_err(|error| http_error(&error))?;
         let service = challenge.param("service");
-        if let Credential::IdentityToken(token) = &self.credential {
-            match self.post(&realm, service, request, token).await {
+        if let Some(token) = self.refresh_token() {
+            match self.post(&realm, service, request, &token).await {
                 // Not every token service knows POST (case 28).
                 Err(error) if matches!(error.http_status, Some(400 | 401 | 404 | 405)) => {}
                 answer => return answer,
             }
         }
         self.get(realm, service, request).await
+    }
+
+    /// The refresh token, the newest.
+    fn refresh_token(&self) -> Option<Secret> {
+        let Credential::IdentityToken(first) = &self.credential else { return None };
+        let rotated = self.rotated.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(rotated.as_ref().unwrap_or(first).clone())
     }
 
     async fn get(
@@ -93,9 +103,10 @@ impl Standard {
             query.append_pair("client_id", "idp");
         }
         let mut outgoing = Request::new(Method::GET, realm);
+        let refresh = self.refresh_token();
         let (username, password) = match &self.credential {
             Credential::Basic { username, password } => (username.as_str(), Some(password)),
-            Credential::IdentityToken(token) => ("<token>", Some(token)),
+            Credential::IdentityToken(_) => ("<token>", refresh.as_ref()),
             Credential::Anonymous | Credential::Bearer(_) => ("", None),
         };
         if let Some(password) = password {
@@ -161,6 +172,9 @@ impl Standard {
             answer.get(name).and_then(serde_json::Value::as_str).filter(|value| !value.is_empty())
         };
         let token = text("token").or_else(|| text("access_token")).ok_or_else(unusable)?;
+        if let (Some(next), Credential::IdentityToken(_)) = (text("refresh_token"), &self.credential) {
+            *self.rotated.lock().unwrap_or_else(PoisonError::into_inner) = Some(Secret::new(next));
+        }
         let lifetime = answer.get("expires_in").and_then(serde_json::Value::as_u64).map(Duration::from_secs);
         let lifetime = lifetime.map_or(LIFETIME, |lifetime| lifetime.max(LIFETIME));
         Ok(grant(Authorization::Bearer(Secret::new(token)), Some(lifetime), Reuse::Scope))

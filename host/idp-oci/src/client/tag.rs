@@ -90,6 +90,7 @@ impl Names {
             return Ok(None);
         }
         let call = Call::new(Method::GET, url, self.scopes.clone(), self.what.clone());
+        let call = call.read(MOST_PAGE);
         let answered = self.client.call(&call).await?;
         if answered.response.status != StatusCode::OK {
             return Err(self.client.refusal(&call, answered, None).await);

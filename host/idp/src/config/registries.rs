@@ -84,6 +84,10 @@ pub struct RegistryConfig {
     pub insecure: Option<bool>,
     /// PEM certificates that are trusted in addition to the system's, relative to the file.
     pub ca_file: Option<PathBuf>,
+    /// PEM: who we are to this registry on TLS, relative to the file.
+    pub cert_file: Option<PathBuf>,
+    /// PEM: the private key of `certFile`, where it does not stand in that file.
+    pub key_file: Option<PathBuf>,
     /// The credential of the registry itself.
     pub credentials: Option<CredentialSource>,
     /// Credentials of other slots that the provider declares, e.g. `management`.
@@ -394,6 +398,8 @@ registries:
     create: parent
     visibility: public
     caFile: ca.pem
+    certFile: me.pem
+    keyFile: me.key
     settings: {realm: here}
     grants: [egress=https://auth.example]
     credentials: {username: ci, passwordEnv: CI_PASSWORD}

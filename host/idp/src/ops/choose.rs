@@ -4,9 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use idp_oci::client::dialect::Answer;
-use idp_oci::client::http::{Http, HttpOptions};
+use idp_oci::client::http::{Http, HttpOptions, Identity};
 use idp_oci::client::{ClientError, Scheme, ping};
 use idp_oci::name::Registry;
+use idp_oci::secret::Secret;
+use zeroize::Zeroizing;
 
 use super::transport::Pipeline;
 use super::{Context, Error};
@@ -121,11 +123,25 @@ pub(super) fn http(context: &Context, registry: &Registry) -> Result<Http, Error
         allow_private_redirects: context.options.allow_private_redirects,
         ..HttpOptions::default()
     };
-    if let Some(file) = context.registries.get(registry).and_then(|config| config.ca_file.as_ref()) {
+    let read = |file: &Path, what: &str| {
         let file = context.registries.resolve(file);
-        let pem = fs_err::read(&file)
-            .map_err(|error| Error::Io { what: format!("reading the certificates of {registry}"), error })?;
-        options.extra_roots.push(pem);
+        fs_err::read(&file).map_err(|error| Error::Io { what: format!("reading {what} {registry}"), error })
+    };
+    if let Some(config) = context.registries.get(registry) {
+        if let Some(file) = &config.ca_file {
+            options.extra_roots.push(read(file, "the certificates of")?);
+        }
+        if let Some(file) = &config.cert_file {
+            let mut pem = read(file, "our certificate for")?;
+            if let Some(file) = &config.key_file {
+                let key = Zeroizing::new(read(file, "the key of our certificate for")?);
+                pem.push(b'\n');
+                pem.extend_from_slice(&key);
+            }
+            // What is no text is no PEM, and is said to be none when it is used.
+            let pem = Secret::new(String::from_utf8(pem).unwrap_or_default());
+            options.identity = Some(Identity { host: registry.to_string(), pem });
+        }
     }
     Ok(Http::new(options))
 }

@@ -8,7 +8,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use hyper_util::client::proxy::matcher::Matcher;
 use idp_oci::client::http::{Body, Http, HttpError, HttpOptions, Request, Resolve};
 use reqwest::Method;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
@@ -21,7 +20,6 @@ pub struct Pipeline {
     http: Http,
     pins: Arc<Pins>,
     proxied: Http,
-    proxies: Matcher,
 }
 
 impl fmt::Debug for Pipeline {
@@ -49,17 +47,20 @@ impl Pipeline {
     pub fn new(options: &HttpOptions) -> Self {
         let pins = Arc::new(Pins::default());
         let resolver: Arc<dyn Resolve> = pins.clone();
-        let http =
-            Http::new(HttpOptions { resolver: Some(resolver), proxy_from_env: false, ..options.clone() });
-        Self { http, pins, proxied: Http::new(options.clone()), proxies: Matcher::from_env() }
+        let http = Http::new(HttpOptions {
+            resolver: Some(resolver),
+            proxy_from_env: false,
+            proxy: None,
+            ..options.clone()
+        });
+        Self { http, pins, proxied: Http::new(options.clone()) }
     }
 }
 
 #[async_trait]
 impl Transport for Pipeline {
     fn behind_proxy(&self, url: &Url) -> bool {
-        let uri: Option<http::Uri> = url.as_str().parse().ok();
-        self.proxied.options().proxy_from_env && uri.is_some_and(|uri| self.proxies.intercept(&uri).is_some())
+        self.proxied.is_proxied(url)
     }
 
     async fn resolve(&self, host: &str) -> io::Result<Vec<IpAddr>> {

@@ -3,11 +3,14 @@
 //! has to be expected. All requests are recorded, so that tests count them exactly.
 
 mod auth;
+pub mod h2;
+pub mod raw;
 mod registry;
 mod rule;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -16,7 +19,8 @@ use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::{Frame, Incoming};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::ServerConfig;
 use tokio::net::TcpListener;
 
 pub use auth::{Auth, url_pairs};
@@ -51,7 +55,10 @@ impl Seen {
 #[derive(Debug)]
 struct Shared {
     address: SocketAddr,
+    /// `http`, `https`.
+    scheme: &'static str,
     rules: Mutex<Vec<Rule>>,
+    accepted: AtomicUsize,
     seen: Mutex<Vec<Seen>>,
     registry: Option<Mutex<Registry>>,
 }
@@ -76,22 +83,42 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Server {
     /// A server with a registry behind the rules.
     pub async fn start(registry: Registry) -> Self {
-        Self::listen(Some(registry)).await
+        Self::listen("127.0.0.1:0", None, Some(registry), Vec::new()).await
+    }
+
+    /// The same at another address: `[::1]:0`.
+    pub async fn start_at(address: &str, registry: Registry) -> Self {
+        Self::listen(address, None, Some(registry), Vec::new()).await
+    }
+
+    /// The same over TLS, with HTTP/2 where client and server agree on it.
+    pub async fn start_tls(tls: Arc<ServerConfig>, registry: Registry) -> Self {
+        Self::listen("127.0.0.1:0", Some(tls), Some(registry), Vec::new()).await
     }
 
     /// A server that knows nothing but its rules; anything else is answered 599 and found by [`Server::verify`].
     pub async fn script(rules: Vec<Rule>) -> Self {
-        let server = Self::listen(None).await;
-        *lock(&server.shared.rules) = rules;
-        server
+        Self::listen("127.0.0.1:0", None, None, rules).await
     }
 
-    async fn listen(registry: Option<Registry>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port on loopback");
+    /// The same over TLS.
+    pub async fn script_tls(tls: Arc<ServerConfig>, rules: Vec<Rule>) -> Self {
+        Self::listen("127.0.0.1:0", Some(tls), None, rules).await
+    }
+
+    async fn listen(
+        address: &str,
+        tls: Option<Arc<ServerConfig>>,
+        registry: Option<Registry>,
+        rules: Vec<Rule>,
+    ) -> Self {
+        let listener = TcpListener::bind(address).await.expect("a port on loopback");
         let address = listener.local_addr().expect("it is bound");
         let shared = Arc::new(Shared {
             address,
-            rules: Mutex::default(),
+            scheme: if tls.is_some() { "https" } else { "http" },
+            accepted: AtomicUsize::new(0),
+            rules: Mutex::new(rules),
             seen: Mutex::default(),
             registry: registry.map(Mutex::new),
         });
@@ -102,12 +129,23 @@ impl Server {
                 let Ok((stream, _)) = listener.accept().await else { continue };
                 let _ = stream.set_nodelay(true);
                 let shared = Arc::clone(&serving);
+                shared.accepted.fetch_add(1, Ordering::SeqCst);
+                let tls = tls.clone().map(tokio_rustls::TlsAcceptor::from);
                 connections.spawn(async move {
                     let service =
                         hyper::service::service_fn(move |request| handle(Arc::clone(&shared), request));
-                    let _ = hyper::server::conn::http1::Builder::new()
-                        .serve_connection(TokioIo::new(stream), service)
-                        .await;
+                    let http1 = hyper::server::conn::http1::Builder::new();
+                    let Some(tls) = tls else {
+                        let _ = http1.serve_connection(TokioIo::new(stream), service).await;
+                        return;
+                    };
+                    let Ok(stream) = tls.accept(stream).await else { return };
+                    if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+                        let http2 = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+                        let _ = http2.serve_connection(TokioIo::new(stream), service).await;
+                    } else {
+                        let _ = http1.serve_connection(TokioIo::new(stream), service).await;
+                    }
                 });
                 while connections.try_join_next().is_some() {}
             }
@@ -118,6 +156,16 @@ impl Server {
     /// `127.0.0.1:PORT`: the registry's name.
     pub fn address(&self) -> String {
         self.shared.address.to_string()
+    }
+
+    /// The port.
+    pub fn port(&self) -> u16 {
+        self.shared.address.port()
+    }
+
+    /// How many connections were made.
+    pub fn accepted(&self) -> usize {
+        self.shared.accepted.load(Ordering::SeqCst)
     }
 
     /// Adds a rule; earlier ones win.
@@ -210,7 +258,10 @@ async fn handle(shared: Arc<Shared>, request: Request<Incoming>) -> Answer {
     lock(&shared.seen)[index].body = body.clone();
     let behind = |body: Bytes| match &shared.registry {
         Some(registry) => {
-            let base = format!("http://{}", shared.address);
+            // A registry builds its addresses from the name that it was asked by.
+            let asked = head.headers.get("host").and_then(|host| host.to_str().ok().map(str::to_owned));
+            let host = asked.or_else(|| head.uri.authority().map(ToString::to_string));
+            let base = format!("{}://{}", shared.scheme, host.unwrap_or_else(|| shared.address.to_string()));
             lock(registry).serve(&base, head.method.as_str(), &target, &head.headers, &body)
         }
         None => Reply::status(599),

@@ -3,7 +3,7 @@
 //! `ghcr.io`: selection by name, grants and audiences are the real ones, and nothing leaves the machine. A name that no site has is
 //! refused by the proxy.
 
-mod certificates;
+pub mod certificates;
 mod proxy;
 
 use std::collections::BTreeMap;
