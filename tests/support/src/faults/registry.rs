@@ -53,6 +53,8 @@ pub struct Registry {
     pub largest: Option<(usize, u16)>,
     /// The least size of chunks that is asked for.
     pub least_chunk: Option<u64>,
+    /// A range behind the end is answered with 416, not with the whole blob.
+    pub strict_ranges: bool,
     /// Referrers are listed, and manifests with a subject answered with `OCI-Subject`.
     pub referrers: bool,
     /// Manifests have an `ETag`, and `If-Match` and `If-None-Match` hold for PUT.
@@ -255,7 +257,7 @@ impl Registry {
                 let part: Bytes = bytes.slice(start..=end);
                 Reply { status: 206, ..reply.header("content-range", &range).body(part) }
             }
-            Some((start, _)) if start >= bytes.len() => {
+            Some((start, _)) if start >= bytes.len() && self.strict_ranges => {
                 Reply::status(416).header("content-range", &format!("bytes */{}", bytes.len()))
             }
             _ => reply.body(bytes.clone()),
