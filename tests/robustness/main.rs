@@ -80,6 +80,7 @@ fn client_of(
         retry,
         operation: "test".to_owned(),
         progress: Arc::clone(&recorder) as Arc<dyn Progress>,
+        ..ClientOptions::default()
     };
     (Client::new(registry, scheme, http, dialect, options).expect("a client"), recorder)
 }

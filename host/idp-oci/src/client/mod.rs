@@ -8,7 +8,7 @@
 //! | [`retry`], [`outage`], [`error`], [`progress`] | trying again, giving up, telling |
 //! | `call`, [`probe`] | one request with all of the above; one whose answer is looked at as it is |
 //! | [`peer`], [`rate`] | who is at the other end of TLS; how often it may be asked, in its own words |
-//! | `blob`, `upload`, `download`, `manifest`, `tag`, `referrers` | the verbs |
+//! | `blob`, `upload`, `download`, `foreign`, `manifest`, `tag`, `referrers`, `fallback` | the verbs |
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::AtomicBool;
@@ -25,6 +25,8 @@ mod check;
 pub mod dialect;
 mod download;
 pub mod error;
+mod fallback;
+mod foreign;
 pub mod http;
 mod manifest;
 pub mod outage;
@@ -47,6 +49,7 @@ pub use auth::Access;
 pub use call::ping;
 pub use download::Verify;
 pub use error::{ClientError, Kind};
+pub use fallback::Listed;
 pub use manifest::Written;
 pub use progress::{Event, Outcome, Progress, Silent};
 pub use rate::RateLimit;
@@ -57,7 +60,11 @@ pub use tag::Names;
 use self::dialect::{Created, Dialect, DialectError, EnsureState, Ensured, Hints};
 use self::http::Http;
 use self::redirect::Place;
+use crate::manifest::{LARGEST_MANIFEST, MAX_MANIFEST};
 use crate::name::{Registry, Repository};
+
+/// Different warnings of one client.
+const MOST_WARNINGS: usize = 100;
 
 /// What a client does in its own way.
 #[derive(Debug, Clone)]
@@ -68,11 +75,18 @@ pub struct ClientOptions {
     pub operation: String,
     /// Who is told.
     pub progress: Arc<dyn Progress>,
+    /// The largest manifest that is taken from the registry, in bytes (case 54); at most [`LARGEST_MANIFEST`].
+    pub max_manifest: u64,
 }
 
 impl Default for ClientOptions {
     fn default() -> Self {
-        Self { retry: retry::RetryPolicy::default(), operation: String::new(), progress: Arc::new(Silent) }
+        Self {
+            retry: retry::RetryPolicy::default(),
+            operation: String::new(),
+            progress: Arc::new(Silent),
+            max_manifest: MAX_MANIFEST,
+        }
     }
 }
 
@@ -99,6 +113,10 @@ struct Shared {
     warned: Mutex<HashSet<String>>,
     /// The registry answered a single POST as if it were none (case 37).
     no_single_post: AtomicBool,
+    /// The registry has no referrers API (case 63).
+    no_referrers: AtomicBool,
+    /// Held by whoever changes the index under a fallback tag: two of us must not lose each other's entry.
+    fallback: tokio::sync::Mutex<()>,
     created: Mutex<Vec<Created>>,
     rate_limit: Mutex<Option<RateLimit>>,
 }
@@ -134,6 +152,8 @@ impl Client {
             hints: tokio::sync::Mutex::default(),
             warned: Mutex::default(),
             no_single_post: AtomicBool::new(false),
+            no_referrers: AtomicBool::new(false),
+            fallback: tokio::sync::Mutex::default(),
             created: Mutex::default(),
             rate_limit: Mutex::default(),
         };
@@ -143,6 +163,11 @@ impl Client {
     /// Which registry.
     pub fn registry(&self) -> &Registry {
         &self.shared.registry
+    }
+
+    /// The largest manifest that is read, in bytes.
+    fn max_manifest(&self) -> u64 {
+        self.shared.options.max_manifest.min(LARGEST_MANIFEST)
     }
 
     /// Its dialect.
@@ -190,6 +215,14 @@ impl Client {
             self.shared.created.lock().unwrap_or_else(PoisonError::into_inner).push(made);
         }
         Ok(ensured)
+    }
+
+    /// Warns, once of the same thing.
+    fn warn(&self, text: String) {
+        let mut warned = self.shared.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        if warned.len() < MOST_WARNINGS && warned.insert(text.clone()) {
+            self.progress().event(Event::Warning { text });
+        }
     }
 
     /// What was made at the registry so far, so that pushes can succeed.

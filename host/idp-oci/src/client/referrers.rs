@@ -10,7 +10,6 @@ use super::redirect::{self, same_origin};
 use super::tag::next_link;
 use super::{Client, ClientError};
 use crate::digest::Digest;
-use crate::manifest::MAX_MANIFEST;
 use crate::media;
 use crate::name::{Repository, Tag, Target};
 
@@ -43,7 +42,7 @@ impl Client {
     }
 
     /// `None` when the registry has no such API: it answers 404, or something that is no index.
-    async fn by_api(
+    pub(super) async fn by_api(
         &self,
         repository: &Repository,
         subject: &Digest,
@@ -76,7 +75,7 @@ impl Client {
                 let target = redirect::resolve(&from, self.shared.home, &link, false).map_err(network)?;
                 next = Some(target).filter(|target| same_origin(&self.shared.base, target));
             }
-            let body = answered.response.bytes(MAX_MANIFEST).await.map_err(network)?;
+            let body = answered.response.bytes(self.max_manifest()).await.map_err(network)?;
             let Some(manifests) = entries(&body) else { return Ok(None) };
             all.extend(manifests);
         }
@@ -98,7 +97,7 @@ impl Client {
 }
 
 /// The specification's algorithm: `:` becomes `-`, the algorithm has at most 32 letters, the rest at most 64.
-fn fallback_tag(subject: &Digest) -> String {
+pub(super) fn fallback_tag(subject: &Digest) -> String {
     let text = subject.to_string();
     let (algorithm, encoded) = text.split_once(':').unwrap_or((&text, ""));
     let cut = |text: &str, most: usize| text.chars().take(most).collect::<String>();

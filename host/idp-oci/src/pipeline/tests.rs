@@ -135,6 +135,7 @@ fn client_of(
         retry: RetryPolicy::immediate(3),
         operation: "push".to_owned(),
         progress: Arc::clone(&recorder) as Arc<dyn Progress>,
+        ..ClientOptions::default()
     };
     let dialect = dialect(base_url(&registry, Scheme::Http).expect("a URL"), http.clone());
     (Client::new(registry, Scheme::Http, http, dialect, options).expect("a client"), recorder)

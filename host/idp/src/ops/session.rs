@@ -141,6 +141,7 @@ fn client_options(context: &Context) -> Result<ClientOptions, Error> {
         retry: context.retry()?,
         operation: context.options.operation.to_owned(),
         progress: Arc::clone(&context.progress),
+        max_manifest: context.max_manifest()?,
     })
 }
 

@@ -365,8 +365,10 @@ impl Registry {
         let entries = |field: &str| document[field].as_array().cloned().unwrap_or_default();
         let text =
             |entry: &serde_json::Value, field: &str| entry[field].as_str().unwrap_or_default().to_owned();
-        let layers =
-            entries("layers").into_iter().filter(|layer| !text(layer, "mediaType").contains("foreign"));
+        let layers = entries("layers").into_iter().filter(|layer| {
+            let media_type = text(layer, "mediaType");
+            !media_type.contains("foreign") && !media_type.contains("nondistributable")
+        });
         let blobs = layers.chain([document["config"].clone()]).map(|entry| text(&entry, "digest"));
         let known = |digest: &String| self.blobs.contains_key(&(name.to_owned(), digest.clone()));
         let children = entries("manifests").into_iter().map(|entry| text(&entry, "digest"));
