@@ -935,3 +935,52 @@ async fn case_64d_odd_pages() {
         Server::script(vec![on("GET", "/tags/", Fault::Reply(Reply::status(200).body("<html>")))]).await;
     assert_eq!(tags(&server).await.expect_err("no list").kind(), Kind::Other);
 }
+
+/// Referrers come in pages by the same rules.
+#[tokio::test]
+async fn case_64e_pages_of_referrers() {
+    let page = |digests: &[&str], link: &str| {
+        let manifests: Vec<Value> = digests.iter().map(|digest| json!({ "digest": digest })).collect();
+        let body =
+            json!({"schemaVersion": 2, "mediaType": media::OCI_INDEX, "manifests": manifests}).to_string();
+        let reply = Reply::status(200).header("content-type", media::OCI_INDEX).body(body);
+        Fault::Reply(if link.is_empty() { reply } else { reply.header("link", link) })
+    };
+    let subject = Digest::of(b"subject");
+    let next = format!("</v2/team/app/referrers/{subject}?page=2>; rel=\"next\"");
+    let server = Server::script(vec![
+        on("GET", "page=2", page(&["c"], "")),
+        on("GET", "/referrers/", page(&["a", "b"], &next)),
+    ])
+    .await;
+    let found = client(&server).referrers(&repository(), &subject).await.expect("asked");
+    assert_eq!((found.manifests.len(), found.source), (3, "referrers-api"));
+    // A circle ends, and is said to; a page on another host is not asked for, and the list not taken for whole.
+    let server = Server::script(vec![on("GET", "/referrers/", page(&["a"], &next)).always()]).await;
+    let (client, recorder) = with_options(&server, &[], |_| {});
+    client.referrers(&repository(), &subject).await.expect("asked");
+    assert_eq!((server.requests().len(), recorder.warnings().len()), (2, 1));
+    let elsewhere = "<http://127.0.0.1:1/v2/>; rel=\"next\"";
+    let server = Server::script(vec![on("GET", "/referrers/", page(&["a"], elsewhere)).always()]).await;
+    assert!(crate::client(&server).referrers(&repository(), &subject).await.is_err());
+    assert_eq!(server.requests().len(), 1);
+}
+
+/// A push of what has a subject, to a registry without referrers: it is found under the tag.
+#[tokio::test]
+#[ignore = "pipeline/push.rs does not call Client::list_referrer yet"]
+async fn case_63f_a_push_lists_what_has_a_subject() {
+    let server = holding(Registry::default()).await;
+    let client = client(&server);
+    let config = Blob::from_bytes(media::OCI_EMPTY, Bytes::from_static(b"{}"));
+    for number in [1, 2] {
+        let source = Memory { blobs: vec![config.clone()], manifests: vec![referrer(number)] };
+        push_all(&client, source).await.expect("pushed");
+    }
+    assert_eq!(listed(&server).len(), 2, "{:#?}", server.log());
+    // Where the registry lists them, nothing more is written.
+    let server = holding(Registry { referrers: true, ..Registry::default() }).await;
+    let source = Memory { blobs: vec![config], manifests: vec![referrer(1)] };
+    push_all(&crate::client(&server), source).await.expect("pushed");
+    assert_eq!(server.count("*", &fallback_tag()), 0, "{:#?}", server.log());
+}

@@ -8,7 +8,7 @@ use super::auth::Access;
 use super::call::Call;
 use super::redirect::{self, same_origin};
 use super::tag::next_link;
-use super::{Client, ClientError};
+use super::{Client, ClientError, Event};
 use crate::digest::Digest;
 use crate::media;
 use crate::name::{Repository, Tag, Target};
@@ -52,6 +52,9 @@ impl Client {
         let (mut all, mut pages) = (Vec::new(), Vec::new());
         while let Some(url) = next.take() {
             if pages.contains(&url) || pages.len() == MOST_PAGES {
+                let text =
+                    format!("{what}: the registry's pages lead in a circle; the list may be incomplete");
+                self.progress().event(Event::Warning { text });
                 break;
             }
             pages.push(url.clone());
@@ -60,7 +63,10 @@ impl Client {
             let answered = self.call(&call).await?;
             match answered.response.status {
                 StatusCode::OK => {}
-                StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::BAD_REQUEST => {
+                StatusCode::NOT_FOUND
+                | StatusCode::METHOD_NOT_ALLOWED
+                | StatusCode::BAD_REQUEST
+                | StatusCode::NOT_IMPLEMENTED => {
                     return Ok(None);
                 }
                 _ => return Err(self.refusal(&call, answered, None).await),
@@ -73,7 +79,12 @@ impl Client {
             };
             if let Some(link) = link {
                 let target = redirect::resolve(&from, self.shared.home, &link, false).map_err(network)?;
-                next = Some(target).filter(|target| same_origin(&self.shared.base, target));
+                if !same_origin(&self.shared.base, &target) {
+                    let problem =
+                        format!("the next page is said to be on {}", target.host_str().unwrap_or_default());
+                    return Err(ClientError::Content { what, problem });
+                }
+                next = Some(target);
             }
             let body = answered.response.bytes(self.max_manifest()).await.map_err(network)?;
             let Some(manifests) = entries(&body) else { return Ok(None) };
