@@ -10,7 +10,7 @@ use idp_oci::manifest::{Manifest, Shape};
 use idp_oci::media;
 use idp_oci::name::Reference;
 use idp_oci::sink::{Plan, Sink, SinkError};
-use idp_oci::source::{Selection, Source, SourceError};
+use idp_oci::source::{Offer, Selection, Source, SourceError};
 use tokio::sync::mpsc;
 
 /// Everything a source had to give.
@@ -65,8 +65,10 @@ pub(crate) async fn take(source: Box<dyn Source>, selection: &Selection) -> Resu
     let (sender, mut receiver) = mpsc::channel(2);
     let collect = async {
         let mut blobs = Vec::new();
-        while let Some(blob) = receiver.recv().await {
-            blobs.push(blob);
+        while let Some(offer) = receiver.recv().await {
+            if let Offer::Blob(blob) = offer {
+                blobs.push(*blob);
+            }
         }
         blobs
     };

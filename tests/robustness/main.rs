@@ -31,7 +31,9 @@ use idp_oci::blob::Blob;
 use idp_oci::client::http::{Http, HttpOptions};
 use idp_oci::client::retry::RetryPolicy;
 use idp_oci::client::standard::{Credential, Standard};
-use idp_oci::client::{Client, ClientError, ClientOptions, Event, Outcome, Progress, Scheme, base_url};
+use idp_oci::client::{
+    Client, ClientError, ClientOptions, Event, Outcome, Presence, Progress, Scheme, base_url,
+};
 use idp_oci::manifest::Manifest;
 use idp_oci::name::{Registry, Repository, Target};
 use idp_oci::secret::Secret;
@@ -127,7 +129,7 @@ fn blob(content: impl Into<Bytes>) -> Blob {
 }
 
 async fn push(client: &Client, blob: &Blob) -> Result<Outcome, ClientError> {
-    client.push_blob(&repository(), blob, &[], &CancellationToken::new()).await
+    client.push_blob(&repository(), blob, Presence::Unknown, &[], &CancellationToken::new()).await
 }
 
 /// The registry has the blob, and no upload is left open.

@@ -17,7 +17,7 @@ use idp_oci::media;
 use idp_oci::name::{Repository, Tag, Target};
 use idp_oci::pipeline::{PipelineError, PullOptions, Pulled, PushOptions, Pushed, pull, push};
 use idp_oci::sink::{Plan, Sink, SinkError};
-use idp_oci::source::{Image, Selection, Source, SourceError};
+use idp_oci::source::{Image, Offer, Selection, Source, SourceError};
 use idp_test_support::faults::{Seen, Server};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -134,9 +134,9 @@ impl Source for Memory {
         "memory".to_owned()
     }
 
-    async fn read(self: Box<Self>, _: &Selection, blobs: mpsc::Sender<Blob>) -> Result<Image, SourceError> {
+    async fn read(self: Box<Self>, _: &Selection, offers: mpsc::Sender<Offer>) -> Result<Image, SourceError> {
         for blob in self.blobs {
-            blobs.send(blob).await.map_err(|_| SourceError::Closed)?;
+            offers.send(blob.into()).await.map_err(|_| SourceError::Closed)?;
         }
         Ok(Image { manifests: self.manifests, name: None })
     }
@@ -249,10 +249,12 @@ pub(crate) fn is_tagged(server: &Server, manifest: &Manifest) -> bool {
     })
 }
 
-/// Requests that carried bytes of a blob.
+/// Requests that carried bytes of a blob. A POST that was to be the whole upload and was not taken is a question, and no upload.
 pub(crate) fn carriers(server: &Server) -> Vec<Seen> {
+    let is_question = |seen: &Seen| seen.method == "POST" && seen.status != 201;
     let all = server.requests().into_iter();
-    all.filter(|seen| seen.target.contains("/blobs/") && !seen.body.is_empty()).collect()
+    all.filter(|seen| seen.target.contains("/blobs/") && !seen.body.is_empty() && !is_question(seen))
+        .collect()
 }
 
 /// How many bytes of blobs went over the wire.

@@ -8,7 +8,6 @@
 //! Depends on `manifest` and `referrers`. In: a manifest that was written. Out: where it is listed.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -17,7 +16,6 @@ use http::header::{IF_MATCH, IF_NONE_MATCH};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::manifest::Written;
 use super::referrers::fallback_tag;
 use super::{Client, ClientError};
 use crate::digest::Digest;
@@ -42,16 +40,15 @@ pub enum Listed {
 }
 
 impl Client {
-    /// Sees to it that a manifest, just written, is found among the referrers of its subject. Sends nothing where it has none or the
-    /// registry said that it lists it.
+    /// Sees to it that a manifest, just written, is found among the referrers of its subject. Sends nothing where it has none, or
+    /// where the registry said to this or another one that it lists it.
     pub async fn list_referrer(
         &self,
         repository: &Repository,
         manifest: &Manifest,
-        written: &Written,
     ) -> Result<Listed, ClientError> {
         let Some(subject) = manifest.subject() else { return Ok(Listed::NoSubject) };
-        if written.subject_indexed || self.lists_referrers(repository, &subject.digest).await? {
+        if self.lists_referrers(repository, &subject.digest).await? {
             return Ok(Listed::ByRegistry);
         }
         let content = |problem: String| ClientError::Content {
@@ -97,17 +94,16 @@ impl Client {
         )))
     }
 
-    /// Whether the registry has the referrers API; asked once.
+    /// Whether the registry has the referrers API; asked once, and not at all where an answer has shown it.
     async fn lists_referrers(&self, repository: &Repository, subject: &Digest) -> Result<bool, ClientError> {
-        if let Some(known) = self.hints(repository).await.referrers {
+        if let Some(known) = self.shared.referrers.get().copied() {
             return Ok(known);
         }
-        if self.shared.no_referrers.load(Ordering::Relaxed) {
-            return Ok(false);
-        }
-        let lists = self.by_api(repository, subject).await?.is_some();
-        self.shared.no_referrers.store(!lists, Ordering::Relaxed);
-        Ok(lists)
+        let known = match self.hints(repository).await.referrers {
+            Some(known) => known,
+            None => self.by_api(repository, subject).await?.is_some(),
+        };
+        Ok(*self.shared.referrers.get_or_init(|| known))
     }
 }
 

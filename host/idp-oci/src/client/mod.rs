@@ -7,12 +7,12 @@
 //! | [`challenge`], [`auth`], [`dialect`], [`standard`] | being let in |
 //! | [`retry`], [`outage`], [`error`], [`progress`] | trying again, giving up, telling |
 //! | `call`, [`probe`] | one request with all of the above; one whose answer is looked at as it is |
+//! | [`learned`] | what talking to it has taught |
 //! | [`peer`], [`rate`] | who is at the other end of TLS; how often it may be asked, in its own words |
-//! | `blob`, `upload`, `download`, `foreign`, `manifest`, `tag`, `referrers`, `fallback` | the verbs |
+//! | `blob`, `upload`, `download`, `foreign`, `manifest`, `lacking`, `tag`, `referrers`, `fallback` | the verbs |
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use url::Url;
 
@@ -28,6 +28,8 @@ pub mod error;
 mod fallback;
 mod foreign;
 pub mod http;
+pub(crate) mod lacking;
+pub mod learned;
 mod manifest;
 pub mod outage;
 pub mod peer;
@@ -50,12 +52,15 @@ pub use call::ping;
 pub use download::Verify;
 pub use error::{ClientError, Kind};
 pub use fallback::Listed;
-pub use manifest::Written;
+pub use learned::Learned;
+pub use manifest::{Offered, Written};
 pub use progress::{Event, Outcome, Progress, Silent};
 pub use rate::RateLimit;
 pub use referrers::Referrers;
 pub use scheme::Scheme;
 pub use tag::Names;
+pub use upload::Presence;
+pub(crate) use upload::SMALL;
 
 use self::dialect::{Created, Dialect, DialectError, EnsureState, Ensured, Hints};
 use self::http::Http;
@@ -77,6 +82,8 @@ pub struct ClientOptions {
     pub progress: Arc<dyn Progress>,
     /// The largest manifest that is taken from the registry, in bytes (case 54); at most [`LARGEST_MANIFEST`].
     pub max_manifest: u64,
+    /// What is known of the registry from before, and where what is found out now is kept.
+    pub learned: Arc<Learned>,
 }
 
 impl Default for ClientOptions {
@@ -86,6 +93,7 @@ impl Default for ClientOptions {
             operation: String::new(),
             progress: Arc::new(Silent),
             max_manifest: MAX_MANIFEST,
+            learned: Arc::default(),
         }
     }
 }
@@ -111,10 +119,9 @@ struct Shared {
     hints: tokio::sync::Mutex<HashMap<Repository, Hints>>,
     /// `Warning` headers that have been shown.
     warned: Mutex<HashSet<String>>,
-    /// The registry answered a single POST as if it were none (case 37).
-    no_single_post: AtomicBool,
-    /// The registry has no referrers API (case 63).
-    no_referrers: AtomicBool,
+    learned: Arc<Learned>,
+    /// Whether the registry has the referrers API, once that is known (case 63).
+    referrers: OnceLock<bool>,
     /// Held by whoever changes the index under a fallback tag: two of us must not lose each other's entry.
     fallback: tokio::sync::Mutex<()>,
     created: Mutex<Vec<Created>>,
@@ -138,7 +145,9 @@ impl Client {
         options: ClientOptions,
     ) -> Result<Self, ClientError> {
         let base = base_url(&registry, scheme)?;
+        let learned = Arc::clone(&options.learned);
         let session = auth::Session::new(Arc::clone(&dialect), options.operation.clone());
+        session.remember(&learned.challenges());
         let shared = Shared {
             registry,
             home: Place::of(&base),
@@ -151,8 +160,8 @@ impl Client {
             outages: outage::Outages::default(),
             hints: tokio::sync::Mutex::default(),
             warned: Mutex::default(),
-            no_single_post: AtomicBool::new(false),
-            no_referrers: AtomicBool::new(false),
+            learned,
+            referrers: OnceLock::new(),
             fallback: tokio::sync::Mutex::default(),
             created: Mutex::default(),
             rate_limit: Mutex::default(),
@@ -173,6 +182,11 @@ impl Client {
     /// Its dialect.
     pub fn dialect(&self) -> &dyn Dialect {
         &*self.shared.dialect
+    }
+
+    /// What is known of the registry.
+    pub fn learned(&self) -> &Learned {
+        &self.shared.learned
     }
 
     /// Who is told.

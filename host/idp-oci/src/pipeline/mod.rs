@@ -1,8 +1,9 @@
 //! Push and pull: sources and sinks joined to the client. Blobs flow in parallel and are never held; manifests follow when all they
 //! name is there. Depends on [`crate::client`], [`crate::source`] and [`crate::sink`], and on no product.
 
+mod ahead;
 mod error;
-mod missing;
+mod lane;
 mod plan;
 mod platform;
 mod pull;
@@ -13,4 +14,6 @@ mod tests;
 pub use error::PipelineError;
 pub use platform::matches as platform_matches;
 pub use pull::{PullOptions, Pulled, pull};
-pub use push::{PushOptions, Pushed, push};
+pub use push::{Destination, PushOptions, Pushed, push, push_all};
+
+use crate::client::SMALL;

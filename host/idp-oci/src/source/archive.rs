@@ -23,7 +23,7 @@ use crate::source::classic::{self, Layer};
 use crate::source::compress::{self, Format};
 use crate::source::layout::open_regular;
 use crate::source::outlet::{Outlet, blocking};
-use crate::source::{Image, Selection, Source, SourceError};
+use crate::source::{Image, Offer, Selection, Source, SourceError};
 use crate::tarball::{FileInput, Kind, Member, Reader, TarError};
 
 /// Links to links to links.
@@ -101,10 +101,10 @@ impl Source for ArchiveSource {
     async fn read(
         self: Box<Self>,
         selection: &Selection,
-        blobs: mpsc::Sender<Blob>,
+        offers: mpsc::Sender<Offer>,
     ) -> Result<Image, SourceError> {
         let selection = selection.clone();
-        blocking(move || self.send(&selection, &Outlet::new(blobs))).await
+        blocking(move || self.send(&selection, &Outlet::new(offers))).await
     }
 }
 
@@ -221,7 +221,8 @@ impl Archive {
     }
 
     fn send(&self, resolved: Resolved, outlet: &Outlet) -> Result<Image, SourceError> {
-        for descriptor in &resolved.blobs {
+        outlet.announce(&resolved.manifests)?;
+        for descriptor in resolved.largest_first() {
             outlet.send(self.open(descriptor)?)?;
         }
         Ok(Image { manifests: resolved.manifests, name: resolved.name })

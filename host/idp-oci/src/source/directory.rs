@@ -24,7 +24,7 @@ use crate::source::archive::given_up_or;
 use crate::source::compress;
 use crate::source::layout::open_regular;
 use crate::source::outlet::{Outlet, blocking};
-use crate::source::{Image, Selection, Source, SourceError};
+use crate::source::{Image, Offer, Selection, Source, SourceError};
 use crate::tarball;
 
 /// `artifactType` of a directory.
@@ -70,10 +70,11 @@ impl DirectorySource {
         ]
         .into();
         let config = Blob::from_bytes(media::OCI_EMPTY, Bytes::from_static(b"{}"));
-        let manifest = manifest(&config, &layer)?;
-        outlet.send(config)?;
+        let manifests = vec![manifest(&config, &layer)?];
+        outlet.announce(&manifests)?;
         outlet.send(Blob::from_file(layer, Arc::new(packed.file), 0))?;
-        Ok(Image { manifests: vec![manifest], name: None })
+        outlet.send(config)?;
+        Ok(Image { manifests, name: None })
     }
 }
 
@@ -86,10 +87,10 @@ impl Source for DirectorySource {
     async fn read(
         self: Box<Self>,
         selection: &Selection,
-        blobs: mpsc::Sender<Blob>,
+        offers: mpsc::Sender<Offer>,
     ) -> Result<Image, SourceError> {
         let selection = selection.clone();
-        blocking(move || self.send(&selection, &Outlet::new(blobs))).await
+        blocking(move || self.send(&selection, &Outlet::new(offers))).await
     }
 }
 

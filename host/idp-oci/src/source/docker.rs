@@ -10,12 +10,11 @@ use hyper::body::Incoming;
 use serde::Deserialize;
 use tokio::sync::mpsc;
 
-use crate::blob::Blob;
 use crate::daemon::{self, Daemon, DaemonError};
 use crate::layout::{canonical_name, platform_fits, platform_of_config, platform_text};
 use crate::source::outlet::{Outlet, blocking};
 use crate::source::stream::{self, Expect};
-use crate::source::{Image, Selection, Source, SourceError};
+use crate::source::{Image, Offer, Selection, Source, SourceError};
 
 /// Chunks between the socket and the thread that compresses.
 const WINDOW: usize = 16;
@@ -95,7 +94,7 @@ impl Source for DockerSource {
     async fn read(
         self: Box<Self>,
         selection: &Selection,
-        blobs: mpsc::Sender<Blob>,
+        offers: mpsc::Sender<Offer>,
     ) -> Result<Image, SourceError> {
         let what = self.describe();
         let answer = daemon::whole(self.get("json").await?).await.map_err(|error| self.error(error))?;
@@ -122,7 +121,7 @@ impl Source for DockerSource {
             let what = what.clone();
             blocking(move || {
                 let reader = ChannelReader { receiver, chunk: Bytes::new() };
-                stream::read(reader, Expect { as_stored }, &selection, &what, &Outlet::new(blobs))
+                stream::read(reader, Expect { as_stored }, &selection, &what, &Outlet::new(offers))
             })
         };
         tokio::pin!(work);

@@ -7,6 +7,7 @@ mod compress;
 mod directory;
 mod docker;
 mod layout;
+mod offer;
 mod open;
 mod outlet;
 mod stream;
@@ -14,7 +15,6 @@ mod stream;
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 
-use crate::blob::Blob;
 use crate::manifest::{Manifest, ManifestError, Platform};
 
 pub use archive::{ArchiveKind, ArchiveSource};
@@ -22,6 +22,7 @@ pub(crate) use directory::check_component;
 pub use directory::{DIRECTORY_TYPE, DirectorySource, TITLE, UNPACK, UNPACK_DIGEST};
 pub use docker::DockerSource;
 pub use layout::LayoutSource;
+pub use offer::Offer;
 pub use open::open;
 
 /// What of a source is wanted.
@@ -81,11 +82,11 @@ pub trait Source: Send {
     /// What it is, for messages: `docker daemon image app:1.0`.
     fn describe(&self) -> String;
 
-    /// Sends every blob that the manifests need, each once, as soon as it can be read, and returns the manifests.
+    /// Offers every blob that the manifests need, each once, as soon as it can be read, and returns the manifests.
     /// Foreign layers are not sent. Memory stays bounded: the channel's capacity is the window.
     async fn read(
         self: Box<Self>,
         selection: &Selection,
-        blobs: mpsc::Sender<Blob>,
+        offers: mpsc::Sender<Offer>,
     ) -> Result<Image, SourceError>;
 }

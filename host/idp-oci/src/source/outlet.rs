@@ -7,18 +7,19 @@ use tokio::sync::mpsc;
 
 use crate::blob::Blob;
 use crate::digest::Digest;
-use crate::source::SourceError;
+use crate::manifest::Manifest;
+use crate::source::{Offer, SourceError};
 
 /// The sender with what has gone through it.
 #[derive(Debug)]
 pub(crate) struct Outlet {
-    sender: mpsc::Sender<Blob>,
+    sender: mpsc::Sender<Offer>,
     seen: Mutex<HashSet<Digest>>,
 }
 
 impl Outlet {
     /// Nothing sent yet.
-    pub(crate) fn new(sender: mpsc::Sender<Blob>) -> Self {
+    pub(crate) fn new(sender: mpsc::Sender<Offer>) -> Self {
         Self { sender, seen: Mutex::default() }
     }
 
@@ -28,7 +29,16 @@ impl Outlet {
             Ok(mut seen) => seen.insert(blob.descriptor.digest.clone()),
             Err(_) => return Err(SourceError::Closed),
         };
-        if is_new { self.sender.blocking_send(blob).map_err(|_| SourceError::Closed) } else { Ok(()) }
+        if is_new { self.offer(blob.into()) } else { Ok(()) }
+    }
+
+    /// Says which manifests there are, before any blob.
+    pub(crate) fn announce(&self, manifests: &[Manifest]) -> Result<(), SourceError> {
+        self.offer(Offer::Manifests(manifests.to_vec()))
+    }
+
+    fn offer(&self, offer: Offer) -> Result<(), SourceError> {
+        self.sender.blocking_send(offer).map_err(|_| SourceError::Closed)
     }
 
     /// True when nobody takes blobs any more: long work should stop.

@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use idp_oci::blob::Blob;
 use idp_oci::client::dialect::Created;
 use idp_oci::digest::Digest;
 use idp_oci::manifest::Platform;
 use idp_oci::name::{Reference, Repository, Tag};
 use idp_oci::pipeline::{self, PushOptions};
-use idp_oci::source::{self, Selection, Source};
+use idp_oci::source::{self, Offer, Selection, Source};
 use serde::Serialize;
 
 use super::session::{self, Subject};
@@ -144,11 +143,13 @@ async fn rehearse(
     destination: &Reference,
     name: String,
 ) -> Result<Pushed, Error> {
-    let (sender, mut receiver) = tokio::sync::mpsc::channel::<Blob>(4);
+    let (sender, mut receiver) = tokio::sync::mpsc::channel::<Offer>(4);
     let drain = async {
         let mut blobs = BTreeMap::new();
-        while let Some(blob) = receiver.recv().await {
-            blobs.insert(blob.descriptor.digest.to_string(), blob.descriptor.size);
+        while let Some(offer) = receiver.recv().await {
+            if let Offer::Blob(blob) = offer {
+                blobs.insert(blob.descriptor.digest.to_string(), blob.descriptor.size);
+            }
         }
         blobs
     };
