@@ -7,12 +7,21 @@
 //! | `transport` | 1 to 20: locations, redirects, connections, TLS, proxies, limits |
 //! | `auth` | 21 to 32: being let in |
 //! | `rate` | 52, 53: waiting when asked to |
+//! | `upload` | 33 to 51: blobs on their way up |
+//! | `manifest` | 54 to 64: manifests, referrers, lists |
+//! | `pull` | 65 to 69: blobs on their way down, and what is left on disk |
+//! | `extract` | 70 to 72: archives that were made to do harm, and those that are merely odd |
 //!
 //! Requests and bytes are counted; no time is asserted.
 
 mod auth;
+mod extract;
+mod manifest;
+mod pull;
 mod rate;
+mod support_b;
 mod transport;
+mod upload;
 
 use std::io;
 use std::net::SocketAddr;

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use bytes::Bytes;
 
 use crate::blob::Blob;
-use crate::digest::{Algorithm, Digest, Hasher};
+use crate::digest::{Digest, Hasher};
 use crate::manifest::{Descriptor, MAX_MANIFEST, Manifest, Platform, Shape};
 use crate::media;
 use crate::source::{Selection, SourceError};
@@ -219,12 +219,6 @@ impl Walk<'_> {
                 self.what
             )));
         }
-        if descriptor.digest.algorithm() != Algorithm::Sha256 {
-            return Err(SourceError::Invalid(format!(
-                "{} is not named by sha256, which a push needs",
-                what()
-            )));
-        }
         self.check(descriptor)?;
         let blob = self.contents.open(descriptor)?;
         let bytes = blob.read_whole(MAX_MANIFEST).map_err(|error| SourceError::Io { what: what(), error })?;
@@ -260,7 +254,11 @@ impl Walk<'_> {
                 self.what
             )));
         }
-        let manifest = self.load(descriptor)?;
+        let mut manifest = self.load(descriptor)?;
+        if depth > 1 {
+            // Its parent names it so. The root has no parent here, and goes by sha256, which every registry knows.
+            manifest = manifest.known_as(descriptor.digest.clone());
+        }
         match manifest.shape() {
             Shape::Image { config, layers } => {
                 for blob in std::iter::once(&**config).chain(layers) {

@@ -3,15 +3,17 @@
 //! In: bytes with their media type. Out: descriptors over [`oci_spec`]'s types. No I/O.
 
 use bytes::Bytes;
-use oci_spec::image::{ImageIndex, ImageManifest};
-
 pub use oci_spec::image::{Arch, Descriptor as SpecDescriptor, Os, Platform};
 
 use crate::digest::{Digest, DigestError};
 use crate::media;
 
-/// Manifests larger than this are refused on the way in (distribution-spec asks registries for at least 4 MiB).
+/// Manifests larger than this are refused on the way in, unless a client is told otherwise (distribution-spec asks registries for at
+/// least 4 MiB).
 pub const MAX_MANIFEST: u64 = 8 * 1024 * 1024;
+
+/// Whatever a client is told, no manifest is larger: it is held in memory.
+pub const LARGEST_MANIFEST: u64 = 64 * 1024 * 1024;
 
 /// What content is called, where it is named by its digest (image-spec, descriptor.md).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,11 +90,19 @@ pub enum ManifestError {
         /// `Content-Type` of the answer.
         header: String,
     },
+    /// Two things at once, by its fields: whoever reads it might take it for either (CVE-2021-41190).
+    #[error("the manifest says it is `{media_type}`, and has `{field}`, which that has not")]
+    Ambiguous {
+        /// What it says it is.
+        media_type: String,
+        /// What speaks against it.
+        field: &'static str,
+    },
     /// A digest in it cannot be verified.
     #[error("the manifest names content by a digest that cannot be verified: {0}")]
     Digest(#[from] DigestError),
-    /// Over [`MAX_MANIFEST`].
-    #[error("the manifest has {0} bytes; at most {MAX_MANIFEST} are accepted")]
+    /// Over [`LARGEST_MANIFEST`].
+    #[error("the manifest has {0} bytes; at most {LARGEST_MANIFEST} are accepted")]
     TooLarge(u64),
 }
 
@@ -126,7 +136,7 @@ pub struct Manifest {
 impl Manifest {
     /// Parses bytes. `content_type` is what the answer or the descriptor said, if anything did.
     pub fn parse(bytes: Bytes, content_type: Option<&str>) -> Result<Self, ManifestError> {
-        if bytes.len() as u64 > MAX_MANIFEST {
+        if bytes.len() as u64 > LARGEST_MANIFEST {
             return Err(ManifestError::TooLarge(bytes.len() as u64));
         }
         let invalid = |error: serde_json::Error| ManifestError::Invalid(error.to_string());
@@ -151,26 +161,36 @@ impl Manifest {
                 return Err(ManifestError::Invalid("it has neither `config` nor `manifests`".to_owned()));
             }
         };
-        let (shape, subject, artifact_type) = if media::is_index(&media_type) {
-            let index: ImageIndex = serde_json::from_slice(&bytes).map_err(invalid)?;
-            let manifests = index.manifests().iter().map(Descriptor::try_from).collect::<Result<_, _>>()?;
-            let artifact_type = index.artifact_type().as_ref().map(ToString::to_string);
-            (Shape::Index { manifests }, index.subject().clone(), artifact_type)
+        let described =
+            |list: Vec<SpecDescriptor>| list.iter().map(Descriptor::try_from).collect::<Result<Vec<_>, _>>();
+        let ambiguous = |field| ManifestError::Ambiguous { media_type: media_type.clone(), field };
+        let document: Document = serde_json::from_slice(&bytes).map_err(invalid)?;
+        let shape = if media::is_index(&media_type) {
+            if probe.layers || probe.config {
+                return Err(ambiguous(if probe.layers { "layers" } else { "config" }));
+            }
+            Shape::Index { manifests: described(document.manifests.unwrap_or_default())? }
         } else if media::is_image(&media_type) {
-            let image: ImageManifest = serde_json::from_slice(&bytes).map_err(invalid)?;
-            let layers = image.layers().iter().map(Descriptor::try_from).collect::<Result<_, _>>()?;
-            let artifact_type = image.artifact_type().as_ref().map(ToString::to_string);
-            (
-                Shape::Image { config: Box::new(image.config().try_into()?), layers },
-                image.subject().clone(),
-                artifact_type,
-            )
+            if probe.manifests {
+                return Err(ambiguous("manifests"));
+            }
+            let config = document.config.ok_or_else(|| invalid(missing("config")))?;
+            let layers = described(document.layers.unwrap_or_default())?;
+            Shape::Image { config: Box::new((&config).try_into()?), layers }
         } else {
             return Err(ManifestError::UnknownType(media_type));
         };
+        let (subject, artifact_type) = (document.subject, document.artifact_type);
         let subject = subject.as_ref().map(Descriptor::try_from).transpose()?;
         let descriptor = Descriptor::of(media_type, &bytes);
         Ok(Self { bytes, descriptor, shape, subject, artifact_type })
+    }
+
+    /// The same under another of its digests, which the caller has verified: a parent may name it by sha512.
+    #[must_use]
+    pub(crate) fn known_as(mut self, digest: Digest) -> Self {
+        self.descriptor.digest = digest;
+        self
     }
 
     /// The bytes as they came.
@@ -178,7 +198,7 @@ impl Manifest {
         &self.bytes
     }
 
-    /// Media type, digest (sha256) and size of the bytes.
+    /// Media type, digest (sha256, unless it was asked for by another) and size of the bytes.
     pub fn descriptor(&self) -> &Descriptor {
         &self.descriptor
     }
@@ -213,10 +233,28 @@ struct Probe {
     manifests: bool,
     #[serde(default, deserialize_with = "present")]
     config: bool,
+    #[serde(default, deserialize_with = "present")]
+    layers: bool,
+}
+
+/// As much of a manifest or an index as is looked at. Lists may be `null`, which is what Go writes for none.
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Document {
+    config: Option<SpecDescriptor>,
+    layers: Option<Vec<SpecDescriptor>>,
+    manifests: Option<Vec<SpecDescriptor>>,
+    subject: Option<SpecDescriptor>,
+    artifact_type: Option<String>,
+}
+
+fn missing(field: &'static str) -> serde_json::Error {
+    serde::de::Error::missing_field(field)
 }
 
 fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
-    <serde::de::IgnoredAny as serde::Deserialize>::deserialize(deserializer).map(|_| true)
+    // `null` is how some write that there is none.
+    <Option<serde::de::IgnoredAny> as serde::Deserialize>::deserialize(deserializer).map(|it| it.is_some())
 }
 
 #[cfg(test)]

@@ -5,17 +5,17 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE};
-use http::{Method, StatusCode};
+use http::{HeaderMap, HeaderName, Method, StatusCode};
 
 use super::auth::Access;
 use super::call::{Answered, Call};
 use super::error::RegistryError;
-use super::http::Body;
+use super::http::{Body, HttpError};
 use super::progress::Event;
 use super::{Client, ClientError, lacking};
-use crate::digest::{Digest, Hasher};
-use crate::manifest::{Descriptor, MAX_MANIFEST, Manifest};
-use crate::media::ACCEPT_MANIFESTS;
+use crate::digest::{Digest, DigestError, Hasher};
+use crate::manifest::{Descriptor, Manifest};
+use crate::media::{self, ACCEPT_MANIFESTS};
 use crate::name::{Repository, Target};
 
 /// What the registry said to a manifest that it took.
@@ -45,8 +45,18 @@ impl Client {
         target: &Target,
         expected: Option<&Descriptor>,
     ) -> Result<Manifest, ClientError> {
+        self.tagged_manifest(repository, target, expected).await.map(|(manifest, _)| manifest)
+    }
+
+    /// The same with the answer's `ETag`.
+    pub(super) async fn tagged_manifest(
+        &self,
+        repository: &Repository,
+        target: &Target,
+        expected: Option<&Descriptor>,
+    ) -> Result<(Manifest, Option<String>), ClientError> {
         let call = self.manifest_call(Method::GET, repository, target, Access::Pull, "manifest");
-        let call = call.read(MAX_MANIFEST);
+        let call = call.read(self.max_manifest());
         let answered = self.call(&call).await?;
         let content = |problem: String| ClientError::Content { what: call.what.clone(), problem };
         if answered.response.status != StatusCode::OK {
@@ -57,10 +67,16 @@ impl Client {
         }
         let content_type = answered.response.header("content-type").map(str::to_owned);
         let named = answered.response.header("docker-content-digest").map(str::to_owned);
-        let attempts = answered.attempts;
-        let bytes = answered.response.bytes(MAX_MANIFEST).await.map_err(|error| {
-            let request = format!("GET {}", super::redact::url(&call.url));
-            ClientError::Network { what: call.what.clone(), request, attempts, error }
+        let etag = answered.response.header("etag").map(str::to_owned);
+        let (attempts, most) = (answered.attempts, self.max_manifest());
+        let bytes = answered.response.bytes(most).await.map_err(|error| match error {
+            HttpError::TooLarge(_) => content(format!(
+                "it is too large: more than {most} bytes, the most that is read of a manifest (IDPBUILDER_OCI_MANIFEST_MAX)"
+            )),
+            error => {
+                let request = format!("GET {}", super::redact::url(&call.url));
+                ClientError::Network { what: call.what.clone(), request, attempts, error }
+            }
         })?;
         if let Target::Digest(digest) = target {
             let actual = digest_as(&bytes, digest);
@@ -69,16 +85,39 @@ impl Client {
             }
         }
         // A MUST of the specification, and the only check of what a tag names (case 61).
-        if let Some(named) = named.and_then(|named| named.parse::<Digest>().ok()) {
-            let actual = digest_as(&bytes, &named);
-            if actual != named {
-                return Err(content(format!("the registry calls it {named}, and its bytes are {actual}")));
+        if let Some(named) = named.filter(|named| !named.is_empty()) {
+            match named.parse::<Digest>() {
+                Ok(named) => {
+                    let actual = digest_as(&bytes, &named);
+                    if actual != named {
+                        return Err(content(format!(
+                            "the registry calls it {named}, and its bytes are {actual}"
+                        )));
+                    }
+                }
+                // Nothing that can be checked, and nothing that was asked for.
+                Err(DigestError::UnsupportedAlgorithm(_)) => {}
+                Err(error) => return Err(content(format!("the registry names its digest: {error}"))),
             }
         }
         let described = content_type
-            .filter(|value| value.trim_start().starts_with("application/vnd."))
+            .filter(|value| value.trim_start().to_ascii_lowercase().starts_with("application/vnd."))
             .or_else(|| expected.map(|expected| expected.media_type.clone()));
-        Manifest::parse(bytes, described.as_deref()).map_err(|error| content(error.to_string()))
+        let manifest =
+            Manifest::parse(bytes, described.as_deref()).map_err(|error| content(error.to_string()))?;
+        let media_type = &manifest.descriptor().media_type;
+        if let Some(expected) = expected
+            && media::is_index(media_type) != media::is_index(&expected.media_type)
+        {
+            return Err(content(format!(
+                "it is `{media_type}`, and the index that names it says `{}`",
+                expected.media_type
+            )));
+        }
+        Ok(match target {
+            Target::Digest(digest) => (manifest.known_as(digest.clone()), etag),
+            Target::Tag(_) => (manifest, etag),
+        })
     }
 
     /// Asks for a manifest's descriptor without its bytes; `None` when it is not there. A registry that does not name the digest
@@ -114,14 +153,39 @@ impl Client {
         target: &Target,
         manifest: &Manifest,
     ) -> Result<Written, ClientError> {
+        self.put_manifest_if(repository, target, manifest, None).await
+    }
+
+    /// The same under a condition (`If-Match`, `If-None-Match`), which registries are free to overlook.
+    pub(super) async fn put_manifest_if(
+        &self,
+        repository: &Repository,
+        target: &Target,
+        manifest: &Manifest,
+        condition: Option<(HeaderName, String)>,
+    ) -> Result<Written, ClientError> {
         let descriptor = manifest.descriptor();
-        let call = self
+        let (size, most) = (descriptor.size, self.hints(repository).await.manifest_max);
+        if size > most {
+            let digest = descriptor.digest.short();
+            self.warn(format!(
+                "manifest {digest} has {size} bytes, and {} need not take more than {most}",
+                self.registry()
+            ));
+        }
+        let mut call = self
             .manifest_call(Method::PUT, repository, target, Access::Push, "writing manifest")
             .header(CONTENT_TYPE, &descriptor.media_type)
             .body(Body::Bytes(manifest.bytes().clone()));
+        if let Some((name, value)) = condition {
+            call = call.header(name, &value);
+        }
         let answered = self.call(&call).await?;
-        if !matches!(answered.response.status.as_u16(), 200 | 201 | 202 | 204) {
-            return Err(self.refusal(&call, answered, None).await);
+        let status = answered.response.status;
+        if !matches!(status.as_u16(), 200 | 201 | 202 | 204) {
+            let note = (status == StatusCode::PAYLOAD_TOO_LARGE)
+                .then(|| format!("the manifest has {size} bytes; 4 MiB are what every registry has to take"));
+            return Err(self.refusal(&call, answered, note).await);
         }
         let content = |problem: String| ClientError::Content { what: call.what.clone(), problem };
         if is_html(&answered) {
@@ -136,7 +200,7 @@ impl Client {
                 return Err(content(format!("the registry stored it as {named}, and it is {ours}")));
             }
         }
-        let subject_indexed = response.headers.contains_key("oci-subject");
+        let subject_indexed = self.subject_indexed(&response.headers);
         let tag = match target {
             Target::Tag(tag) => Some(tag.to_string()),
             Target::Digest(_) => None,
@@ -164,13 +228,21 @@ impl Client {
             && named.is_none_or(|named| named == descriptor.digest.as_str())
         {
             self.progress().event(Event::ManifestPut { digest: descriptor.digest.clone(), tag: None });
-            return Ok(Offered::Written(Written {
-                subject_indexed: answered.response.headers.contains_key("oci-subject"),
-            }));
+            let subject_indexed = self.subject_indexed(&answered.response.headers);
+            return Ok(Offered::Written(Written { subject_indexed }));
         }
         let body = String::from_utf8_lossy(&answered.response.error_body().await).into_owned();
         let lacking = lacking::of(&RegistryError::parse(&body));
         Ok(if lacking.is_empty() { Offered::Refused } else { Offered::Lacking(lacking) })
+    }
+
+    /// Whether the registry lists a manifest among its subject's referrers: one that does it once does it for all.
+    fn subject_indexed(&self, headers: &HeaderMap) -> bool {
+        let indexed = headers.contains_key("oci-subject");
+        if indexed {
+            self.shared.referrers.get_or_init(|| true);
+        }
+        indexed
     }
 
     /// Deletes a tag or a manifest with all of its tags.

@@ -10,10 +10,10 @@
 //! | `call`, [`probe`] | one request with all of the above; one whose answer is looked at as it is |
 //! | [`learned`] | what talking to it has taught |
 //! | [`peer`], [`rate`] | who is at the other end of TLS; how often it may be asked, in its own words |
-//! | `blob`, `upload`, `download`, `ranges`, `manifest`, `lacking`, `tag`, `referrers` | the verbs |
+//! | `blob`, `upload`, `download`, `ranges`, `foreign`, `manifest`, `lacking`, `tag`, `referrers`, `fallback` | the verbs |
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use url::Url;
 
@@ -27,6 +27,8 @@ mod connect;
 pub mod dialect;
 mod download;
 pub mod error;
+mod fallback;
+mod foreign;
 pub mod http;
 pub(crate) mod lacking;
 pub mod learned;
@@ -55,6 +57,7 @@ pub use auth::Access;
 pub use call::ping;
 pub use download::Verify;
 pub use error::{ClientError, Kind};
+pub use fallback::Listed;
 pub use learned::Learned;
 pub use manifest::{Offered, Written};
 pub use progress::{Event, Outcome, Progress, Silent};
@@ -69,7 +72,11 @@ pub use upload::{Presence, Unsent};
 use self::dialect::{Created, Dialect, DialectError, EnsureState, Ensured, Hints};
 use self::http::Http;
 use self::redirect::Place;
+use crate::manifest::{LARGEST_MANIFEST, MAX_MANIFEST};
 use crate::name::{Registry, Repository};
+
+/// Different warnings of one client.
+const MOST_WARNINGS: usize = 100;
 
 /// What a client does in its own way.
 #[derive(Debug, Clone)]
@@ -80,6 +87,8 @@ pub struct ClientOptions {
     pub operation: String,
     /// Who is told.
     pub progress: Arc<dyn Progress>,
+    /// The largest manifest that is taken from the registry, in bytes (case 54); at most [`LARGEST_MANIFEST`].
+    pub max_manifest: u64,
     /// What is known of the registry from before, and where what is found out now is kept.
     pub learned: Arc<Learned>,
 }
@@ -90,6 +99,7 @@ impl Default for ClientOptions {
             retry: retry::RetryPolicy::default(),
             operation: String::new(),
             progress: Arc::new(Silent),
+            max_manifest: MAX_MANIFEST,
             learned: Arc::default(),
         }
     }
@@ -117,6 +127,10 @@ struct Shared {
     /// `Warning` headers that have been shown.
     warned: Mutex<HashSet<String>>,
     learned: Arc<Learned>,
+    /// Whether the registry has the referrers API, once that is known (case 63).
+    referrers: OnceLock<bool>,
+    /// Held by whoever changes the index under a fallback tag: two of us must not lose each other's entry.
+    fallback: tokio::sync::Mutex<()>,
     created: Mutex<Vec<Created>>,
     rate_limit: Mutex<Option<RateLimit>>,
 }
@@ -154,6 +168,8 @@ impl Client {
             hints: tokio::sync::Mutex::default(),
             warned: Mutex::default(),
             learned,
+            referrers: OnceLock::new(),
+            fallback: tokio::sync::Mutex::default(),
             created: Mutex::default(),
             rate_limit: Mutex::default(),
         };
@@ -163,6 +179,11 @@ impl Client {
     /// Which registry.
     pub fn registry(&self) -> &Registry {
         &self.shared.registry
+    }
+
+    /// The largest manifest that is read, in bytes.
+    fn max_manifest(&self) -> u64 {
+        self.shared.options.max_manifest.min(LARGEST_MANIFEST)
     }
 
     /// Its dialect.
@@ -215,6 +236,14 @@ impl Client {
             self.shared.created.lock().unwrap_or_else(PoisonError::into_inner).push(made);
         }
         Ok(ensured)
+    }
+
+    /// Warns, once of the same thing.
+    fn warn(&self, text: String) {
+        let mut warned = self.shared.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        if warned.len() < MOST_WARNINGS && warned.insert(text.clone()) {
+            self.progress().event(Event::Warning { text });
+        }
     }
 
     /// What was made at the registry so far, so that pushes can succeed.

@@ -8,9 +8,8 @@ use super::auth::Access;
 use super::call::Call;
 use super::redirect::{self, same_origin};
 use super::tag::next_link;
-use super::{Client, ClientError};
+use super::{Client, ClientError, Event};
 use crate::digest::Digest;
-use crate::manifest::MAX_MANIFEST;
 use crate::media;
 use crate::name::{Repository, Tag, Target};
 
@@ -43,7 +42,7 @@ impl Client {
     }
 
     /// `None` when the registry has no such API: it answers 404, or something that is no index.
-    async fn by_api(
+    pub(super) async fn by_api(
         &self,
         repository: &Repository,
         subject: &Digest,
@@ -53,15 +52,21 @@ impl Client {
         let (mut all, mut pages) = (Vec::new(), Vec::new());
         while let Some(url) = next.take() {
             if pages.contains(&url) || pages.len() == MOST_PAGES {
+                let text =
+                    format!("{what}: the registry's pages lead in a circle; the list may be incomplete");
+                self.progress().event(Event::Warning { text });
                 break;
             }
             pages.push(url.clone());
             let call = Call::new(Method::GET, url, Access::Pull.scopes(repository), what.clone());
-            let call = call.header(ACCEPT, media::OCI_INDEX).read(MAX_MANIFEST);
+            let call = call.header(ACCEPT, media::OCI_INDEX).read(self.max_manifest());
             let answered = self.call(&call).await?;
             match answered.response.status {
                 StatusCode::OK => {}
-                StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::BAD_REQUEST => {
+                StatusCode::NOT_FOUND
+                | StatusCode::METHOD_NOT_ALLOWED
+                | StatusCode::BAD_REQUEST
+                | StatusCode::NOT_IMPLEMENTED => {
                     return Ok(None);
                 }
                 _ => return Err(self.refusal(&call, answered, None).await),
@@ -74,9 +79,14 @@ impl Client {
             };
             if let Some(link) = link {
                 let target = redirect::resolve(&from, self.shared.home, &link, false).map_err(network)?;
-                next = Some(target).filter(|target| same_origin(&self.shared.base, target));
+                if !same_origin(&self.shared.base, &target) {
+                    let problem =
+                        format!("the next page is said to be on {}", target.host_str().unwrap_or_default());
+                    return Err(ClientError::Content { what, problem });
+                }
+                next = Some(target);
             }
-            let body = answered.response.bytes(MAX_MANIFEST).await.map_err(network)?;
+            let body = answered.response.bytes(self.max_manifest()).await.map_err(network)?;
             let Some(manifests) = entries(&body) else { return Ok(None) };
             all.extend(manifests);
         }
@@ -98,7 +108,7 @@ impl Client {
 }
 
 /// The specification's algorithm: `:` becomes `-`, the algorithm has at most 32 letters, the rest at most 64.
-fn fallback_tag(subject: &Digest) -> String {
+pub(super) fn fallback_tag(subject: &Digest) -> String {
     let text = subject.to_string();
     let (algorithm, encoded) = text.split_once(':').unwrap_or((&text, ""));
     let cut = |text: &str, most: usize| text.chars().take(most).collect::<String>();

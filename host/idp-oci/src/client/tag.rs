@@ -17,6 +17,8 @@ use crate::name::{Repository, Tag};
 const MOST_PAGE: u64 = 16 * 1024 * 1024;
 /// Pages of a list.
 const MOST_PAGES: usize = 10_000;
+/// Pages in a row with nothing new on them. Some are empty because the registry filters what it may not show; no more than this.
+const MOST_VAIN: usize = 100;
 /// Entries of a page of `_catalog`: distribution refuses more instead of sending fewer.
 const LONGEST_PAGE: u32 = 1000;
 
@@ -30,6 +32,8 @@ pub struct Names {
     field: &'static str,
     pages: HashSet<Url>,
     seen: HashSet<String>,
+    /// Pages in a row on which nothing was new.
+    vain: usize,
 }
 
 impl Client {
@@ -70,6 +74,7 @@ impl Client {
             field,
             pages: HashSet::new(),
             seen: HashSet::new(),
+            vain: 0,
         }
     }
 }
@@ -83,7 +88,7 @@ impl Names {
     /// The names of the next page that were not on an earlier one; `None` at the end.
     pub async fn next_page(&mut self) -> Result<Option<Vec<String>>, ClientError> {
         let Some(url) = self.next.take() else { return Ok(None) };
-        if !self.pages.insert(url.clone()) || self.pages.len() > MOST_PAGES {
+        if !self.pages.insert(url.clone()) || self.pages.len() > MOST_PAGES || self.vain >= MOST_VAIN {
             let text =
                 format!("{}: the registry's pages lead in a circle; the list may be incomplete", self.what);
             self.client.progress().event(Event::Warning { text });
@@ -120,7 +125,9 @@ impl Names {
         let entries =
             page.get(self.field).and_then(serde_json::Value::as_array).map(Vec::as_slice).unwrap_or_default();
         let names = entries.iter().filter_map(serde_json::Value::as_str).map(str::to_owned);
-        Ok(Some(names.filter(|name| self.seen.insert(name.clone())).collect()))
+        let new: Vec<String> = names.filter(|name| self.seen.insert(name.clone())).collect();
+        self.vain = if new.is_empty() { self.vain + 1 } else { 0 };
+        Ok(Some(new))
     }
 
     async fn all<T: std::str::FromStr>(mut self) -> Result<Vec<T>, ClientError> {
@@ -137,16 +144,29 @@ pub(super) fn next_link(headers: &http::HeaderMap) -> Option<String> {
     headers.get_all("link").iter().find_map(|link| next_page(link.to_str().ok()?))
 }
 
-/// The target of `<…>; rel="next"` (RFC 8288).
-fn next_page(link: &str) -> Option<String> {
-    link.split(", <").map(|entry| entry.trim_start_matches('<')).find_map(|entry| {
-        let (target, params) = entry.split_once('>')?;
-        let next = params.split(';').any(|param| {
-            let param = param.trim().to_ascii_lowercase();
-            matches!(param.as_str(), "rel=next" | r#"rel="next""#)
+/// The target of `<…>; rel="next"` (RFC 8288). Commas and semicolons in a target or in quotes are part of them.
+fn next_page(mut link: &str) -> Option<String> {
+    loop {
+        let (target, params) =
+            link.trim_start_matches([',', ' ', '\t']).strip_prefix('<')?.split_once('>')?;
+        let mut quoted = false;
+        let end = params
+            .find(|character| {
+                quoted ^= character == '"';
+                character == ',' && !quoted
+            })
+            .unwrap_or(params.len());
+        let (params, rest) = params.split_at(end);
+        let is_next = params.split(';').filter_map(|param| param.split_once('=')).any(|(name, value)| {
+            let relations = value.trim().trim_matches('"').split_ascii_whitespace();
+            name.trim().eq_ignore_ascii_case("rel")
+                && relations.into_iter().any(|relation| relation.eq_ignore_ascii_case("next"))
         });
-        next.then(|| target.to_owned())
-    })
+        if is_next {
+            return Some(target.to_owned());
+        }
+        link = rest;
+    }
 }
 
 #[cfg(test)]
@@ -160,7 +180,11 @@ mod tests {
             (r#"</v2/a/tags/list?n=1&last=b>; rel="next""#, Some("/v2/a/tags/list?n=1&last=b")),
             ("<https://r.example/x>; rel=next", Some("https://r.example/x")),
             (r#"<a>; rel="prev", <b>; rel="next""#, Some("b")),
+            (r#"<a,b;c>; title="x, <y>; rel=prev"; REL="prev NEXT""#, Some("a,b;c")),
+            (r#"<a>;rel=next,<b>;rel=prev"#, Some("a")),
             (r#"<a>; rel="prev""#, None),
+            (r#"<a>; rel="nextish""#, None),
+            ("<a", None),
             ("a; rel=next", None),
             ("", None),
         ] {

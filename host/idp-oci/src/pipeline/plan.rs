@@ -17,8 +17,9 @@ use crate::sink::Plan;
 
 /// Indexes in indexes.
 const DEEPEST: usize = 8;
-/// Manifests in all.
+/// Manifests below the root, and the bytes of all of them: they are held in memory.
 const MOST: usize = 10_000;
+const MOST_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Where manifests are got.
 #[derive(Debug, Clone, Copy)]
@@ -125,36 +126,51 @@ async fn children(
     let mut known = HashMap::new();
     let mut seen = HashSet::from([root.digest().clone()]);
     let mut level = below(root);
+    let (mut bytes, mut absent) = (0_u64, Vec::new());
     for _ in 0..DEEPEST {
         level.retain(|child| seen.insert(child.digest.clone()));
         if level.is_empty() {
-            return Ok(known);
+            break;
         }
-        if seen.len() > MOST {
-            let problem = format!("it names more than {MOST} manifests");
+        bytes = level.iter().fold(bytes, |bytes, child| bytes.saturating_add(child.size));
+        if seen.len() > MOST + 1 || bytes > MOST_BYTES {
+            let problem = format!("it names more than {MOST} manifests, or {MOST_BYTES} bytes of them");
             return Err(PipelineError::Image { what: what.to_owned(), problem });
         }
-        let got: Vec<Option<Manifest>> = stream::iter(std::mem::take(&mut level))
+        let got: Vec<Result<Manifest, Digest>> = stream::iter(std::mem::take(&mut level))
             .map(|child| async move {
                 match get(place, &child).await {
                     // An index may name what was never pushed here (a sparse index, case 57); its bytes stay as they are.
                     Err(PipelineError::Client(error)) if error.kind() == Kind::NotFound => {
-                        let text = format!("{what} names manifest {}, which is not there", child.digest);
-                        place.client.progress().event(Event::Warning { text });
-                        Ok(None)
+                        Ok(Err(child.digest))
                     }
-                    got => got.map(Some),
+                    got => got.map(Ok),
                 }
             })
             .buffered(jobs)
             .try_collect()
             .await?;
-        for manifest in got.into_iter().flatten() {
-            level.extend(below(&manifest));
-            known.insert(manifest.digest().clone(), manifest);
+        for manifest in got {
+            match manifest {
+                Ok(manifest) => {
+                    level.extend(below(&manifest));
+                    known.insert(manifest.digest().clone(), manifest);
+                }
+                Err(digest) => absent.push(digest),
+            }
         }
     }
-    if level.iter().all(|child| seen.contains(&child.digest)) { Ok(known) } else { Err(too_deep(what)) }
+    if level.iter().any(|child| !seen.contains(&child.digest)) {
+        return Err(too_deep(what));
+    }
+    if let Some(first) = absent.first() {
+        let text = match absent.len() {
+            1 => format!("{what} names manifest {first}, which is not there"),
+            count => format!("{what} names {count} manifests that are not there, the first of them {first}"),
+        };
+        place.client.progress().event(Event::Warning { text });
+    }
+    Ok(known)
 }
 
 fn below(manifest: &Manifest) -> Vec<Descriptor> {

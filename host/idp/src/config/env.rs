@@ -55,6 +55,11 @@ pub const RETRY_COUNT: Variable = plain(
     "IDPBUILDER_OCI_RETRY_COUNT",
     "How often something that fails in a passing way is tried, from 0 (as 1) to 10; 10 unless set.",
 );
+/// Size of manifests.
+pub const MANIFEST_MAX: Variable = plain(
+    "IDPBUILDER_OCI_MANIFEST_MAX",
+    "The largest manifest that is taken from a registry, in MiB, from 1 to 64; 8 unless set.",
+);
 /// Where development finds providers.
 pub const PROVIDER_DIR: Variable = plain(
     "IDP_PROVIDER_DIR",
@@ -99,6 +104,7 @@ pub const VARIABLES: &[Variable] = &[
     CACHE,
     TIMEOUT,
     RETRY_COUNT,
+    MANIFEST_MAX,
     LOG,
     PROVIDER_DIR,
     DOCKER_CONFIG,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use idp_oci::client::Progress;
 use idp_oci::client::retry::RetryPolicy;
+use idp_oci::manifest::{LARGEST_MANIFEST, MAX_MANIFEST};
 use idp_oci::name::{Reference, Registry};
 use tokio_util::sync::CancellationToken;
 
@@ -167,6 +168,14 @@ impl Context {
     /// How long a connection may be silent.
     pub fn timeout(&self) -> Result<Duration, Error> {
         Ok(Duration::from_secs(self.env.number(env::TIMEOUT, 1, 86_400)?.unwrap_or(TIMEOUT_S)))
+    }
+
+    /// The largest manifest that is taken from a registry, in bytes.
+    pub fn max_manifest(&self) -> Result<u64, Error> {
+        const MIB: u64 = 1024 * 1024;
+        let most = LARGEST_MANIFEST / MIB;
+        let set = self.env.number(env::MANIFEST_MAX, 1, most)?;
+        Ok(set.map_or(MAX_MANIFEST, |mib| mib * MIB))
     }
 
     /// How often something that fails in a passing way is tried.

@@ -142,6 +142,7 @@ fn client_options(context: &Context, registry: &Registry) -> Result<ClientOption
         retry: context.retry()?,
         operation: context.options.operation.to_owned(),
         progress: Arc::clone(&context.progress),
+        max_manifest: context.max_manifest()?,
         learned: Arc::new(learned),
     })
 }

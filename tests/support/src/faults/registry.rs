@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use bytes::Bytes;
 use http::HeaderMap;
 use sha2::Digest as _;
+use sha2::Sha512;
 
 use super::auth::{Auth, url_pairs};
 use super::rule::Reply;
@@ -14,6 +15,18 @@ use super::rule::Reply;
 pub fn digest_of(bytes: &[u8]) -> String {
     let mut text = "sha256:".to_owned();
     for byte in sha2::Sha256::digest(bytes) {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+/// The digest of bytes by the algorithm that another digest has.
+fn digest_like(bytes: &[u8], like: &str) -> String {
+    if !like.starts_with("sha512:") {
+        return digest_of(bytes);
+    }
+    let mut text = "sha512:".to_owned();
+    for byte in Sha512::digest(bytes) {
         let _ = write!(text, "{byte:02x}");
     }
     text
@@ -34,6 +47,22 @@ pub struct Registry {
     pub names_one: bool,
     /// Bytes of an upload that broke are kept.
     pub resumable: bool,
+    /// What PATCH is answered with, when it went well, instead of 202.
+    pub patch_status: Option<u16>,
+    /// PATCH always answers `Range: 0-0`, whatever came (ECR).
+    pub stale_range: bool,
+    /// The first PATCH keeps only so many bytes of what came.
+    pub keeps_only: Option<usize>,
+    /// Bodies of uploads with more bytes are refused, with this status.
+    pub largest: Option<(usize, u16)>,
+    /// The least size of chunks that is asked for.
+    pub least_chunk: Option<u64>,
+    /// A range behind the end is answered with 416, not with the whole blob.
+    pub strict_ranges: bool,
+    /// Referrers are listed, and manifests with a subject answered with `OCI-Subject`.
+    pub referrers: bool,
+    /// Manifests have an `ETag`, and `If-Match` and `If-None-Match` hold for PUT.
+    pub etags: bool,
     /// Tags a page.
     pub page: Option<usize>,
     /// `(repository, digest)` of every blob.
@@ -118,6 +147,11 @@ impl Registry {
         if rest == "_catalog" {
             return self.catalog();
         }
+        if let Some((name, subject)) = rest.split_once("/referrers/")
+            && self.referrers
+        {
+            return self.referring(name, subject);
+        }
         if let Some(name) = rest.strip_suffix("/tags/list") {
             return self.list(name, &query);
         }
@@ -139,11 +173,18 @@ impl Registry {
                 .header("location", &format!("/v2/{name}/blobs/{digest}"))
                 .header("docker-content-digest", digest)
         };
+        let least = self.least_chunk;
         let location = |session: &str, length: usize| {
-            Reply::status(202)
+            let reply = Reply::status(202)
                 .header("location", &format!("/v2/{name}/blobs/uploads/{session}?_state={length}"))
-                .header("range", &format!("0-{}", length.saturating_sub(1)))
+                .header("range", &format!("0-{}", length.saturating_sub(1)));
+            least.map_or(reply.clone(), |least| reply.header("oci-chunk-min-length", &least.to_string()))
         };
+        if let Some((largest, status)) = self.largest
+            && body.len() > largest
+        {
+            return Reply::status(status);
+        }
         if method == "POST" {
             if let (Some(digest), false) = (query.get("mount"), self.no_mount) {
                 let from = query.get("from").map(|from| (from.clone(), digest.clone()));
@@ -153,7 +194,7 @@ impl Registry {
                 }
             }
             if let (Some(digest), true) = (query.get("digest"), self.single_post) {
-                if digest_of(body) != *digest {
+                if digest_like(body, digest) != *digest {
                     return Reply::error(400, "DIGEST_INVALID", &serde_json::Value::Null);
                 }
                 self.blobs.insert(key(digest), body.clone());
@@ -177,13 +218,17 @@ impl Registry {
                     return Reply { status: 416, ..location(session, content.len()) };
                 }
                 content.extend_from_slice(body);
-                location(session, content.len())
+                if let Some(kept) = self.keeps_only.take() {
+                    content.truncate(kept);
+                }
+                let reply = location(session, if self.stale_range { 0 } else { content.len() });
+                Reply { status: self.patch_status.unwrap_or(reply.status), ..reply }
             }
             "PUT" => {
                 content.extend_from_slice(body);
                 let Some(digest) = query.get("digest") else { return Reply::status(400) };
                 let bytes = Bytes::from(self.sessions.remove(session).unwrap_or_default());
-                if digest_of(&bytes) != *digest {
+                if digest_like(&bytes, digest) != *digest {
                     return Reply::error(400, "DIGEST_INVALID", &serde_json::Value::Null);
                 }
                 self.blobs.insert(key(digest), bytes);
@@ -204,17 +249,20 @@ impl Registry {
         let reply = Reply::status(200)
             .header("docker-content-digest", digest)
             .header("content-type", "application/octet-stream");
-        // `bytes=START-` and `bytes=START-LAST`.
-        let range = headers.get("range").and_then(|range| {
-            let (start, last) = range.to_str().ok()?.strip_prefix("bytes=")?.split_once('-')?;
-            let end = if last.is_empty() { bytes.len() } else { last.parse::<usize>().ok()? + 1 };
-            Some((start.parse::<usize>().ok()?, end.min(bytes.len())))
+        let range = headers.get("range").and_then(|range| range.to_str().ok()?.strip_prefix("bytes="));
+        let range = range.and_then(|range| {
+            let (start, end) = range.split_once('-')?;
+            let last = bytes.len().saturating_sub(1);
+            Some((start.parse::<usize>().ok()?, end.parse::<usize>().unwrap_or(last).min(last)))
         });
-        match range {
-            Some((start, end)) if method == "GET" && start < end => {
-                let range = format!("bytes {start}-{}/{}", end - 1, bytes.len());
-                let part: Bytes = bytes.slice(start..end);
+        match range.filter(|_| method == "GET") {
+            Some((start, end)) if start <= end && start < bytes.len() => {
+                let range = format!("bytes {start}-{end}/{}", bytes.len());
+                let part: Bytes = bytes.slice(start..=end);
                 Reply { status: 206, ..reply.header("content-range", &range).body(part) }
+            }
+            Some((start, _)) if start >= bytes.len() && self.strict_ranges => {
+                Reply::status(416).header("content-range", &format!("bytes */{}", bytes.len()))
             }
             _ => reply.body(bytes.clone()),
         }
@@ -228,7 +276,19 @@ impl Registry {
         headers: &HeaderMap,
         body: &Bytes,
     ) -> Reply {
+        let current = self.tags.get(&(name.to_owned(), reference.to_owned())).cloned();
         if method == "PUT" {
+            let etag = current.as_ref().map(|digest| format!("\"{digest}\""));
+            let holds = |header: &str, absent: bool| {
+                headers.get(header).is_none_or(|wanted| match (&etag, wanted.to_str()) {
+                    (Some(etag), Ok(wanted)) => (wanted == "*" || wanted == etag) != absent,
+                    (None, _) => absent,
+                    (Some(_), Err(_)) => false,
+                })
+            };
+            if self.etags && !(holds("if-match", false) && holds("if-none-match", true)) {
+                return Reply::status(412);
+            }
             let mut missing = self.missing(name, body);
             if self.names_one {
                 missing = missing.into_iter().take(1).collect();
@@ -242,20 +302,32 @@ impl Registry {
             }
             let media_type =
                 headers.get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
-            let tag = if reference.starts_with("sha256:") { "" } else { reference };
-            let digest = self.add_manifest(name, tag, media_type, body.clone());
-            return Reply::status(201).header("docker-content-digest", &digest);
+            let tag = if reference.contains(':') { "" } else { reference };
+            let mut digest = self.add_manifest(name, tag, media_type, body.clone());
+            if reference.starts_with("sha512:") {
+                digest = digest_like(body, reference);
+                let stored = (media_type.to_owned(), body.clone());
+                self.manifests.insert((name.to_owned(), digest.clone()), stored);
+            }
+            let reply = Reply::status(201).header("docker-content-digest", &digest);
+            let document: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+            return match document["subject"]["digest"].as_str() {
+                Some(subject) if self.referrers => reply.header("oci-subject", subject),
+                _ => reply,
+            };
         }
         if method == "DELETE" {
             return self.remove(name, reference);
         }
-        let tagged = self.tags.get(&(name.to_owned(), reference.to_owned())).cloned();
-        let digest = tagged.unwrap_or_else(|| reference.to_owned());
+        let digest = current.unwrap_or_else(|| reference.to_owned());
         match self.manifests.get(&(name.to_owned(), digest.clone())) {
-            Some((media_type, bytes)) => Reply::status(200)
-                .header("content-type", media_type)
-                .header("docker-content-digest", &digest)
-                .body(bytes.clone()),
+            Some((media_type, bytes)) => {
+                let reply = Reply::status(200)
+                    .header("content-type", media_type)
+                    .header("docker-content-digest", &digest)
+                    .body(bytes.clone());
+                if self.etags { reply.header("etag", &format!("\"{digest}\"")) } else { reply }
+            }
             None => Reply::error(404, "MANIFEST_UNKNOWN", &serde_json::Value::Null),
         }
     }
@@ -275,6 +347,20 @@ impl Registry {
         }
     }
 
+    /// The descriptors of what has this subject.
+    fn referring(&self, name: &str, subject: &str) -> Reply {
+        let of = |((repository, digest), (media_type, bytes)): (&(String, String), &(String, Bytes))| {
+            let document: serde_json::Value = serde_json::from_slice(bytes).ok()?;
+            let refers = repository == name && document["subject"]["digest"] == *subject;
+            refers
+                .then(|| serde_json::json!({"mediaType": media_type, "digest": digest, "size": bytes.len()}))
+        };
+        let manifests: Vec<_> = self.manifests.iter().filter_map(of).collect();
+        let index = "application/vnd.oci.image.index.v1+json";
+        let document = serde_json::json!({"schemaVersion": 2, "mediaType": index, "manifests": manifests});
+        Reply::status(200).header("content-type", index).body(document.to_string())
+    }
+
     fn catalog(&self) -> Reply {
         let names: BTreeSet<&String> = self.manifests.keys().map(|(repository, _)| repository).collect();
         Reply::status(200).body(serde_json::json!({"repositories": names}).to_string())
@@ -286,8 +372,10 @@ impl Registry {
         let entries = |field: &str| document[field].as_array().cloned().unwrap_or_default();
         let text =
             |entry: &serde_json::Value, field: &str| entry[field].as_str().unwrap_or_default().to_owned();
-        let layers =
-            entries("layers").into_iter().filter(|layer| !text(layer, "mediaType").contains("foreign"));
+        let layers = entries("layers").into_iter().filter(|layer| {
+            let media_type = text(layer, "mediaType");
+            !media_type.contains("foreign") && !media_type.contains("nondistributable")
+        });
         let blobs = layers.chain([document["config"].clone()]).map(|entry| text(&entry, "digest"));
         let known = |digest: &String| self.blobs.contains_key(&(name.to_owned(), digest.clone()));
         let children = entries("manifests").into_iter().map(|entry| text(&entry, "digest"));
