@@ -7,8 +7,8 @@ use std::collections::{HashMap, HashSet};
 use std::io::{self, Read, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use async_trait::async_trait;
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt as _};
@@ -111,14 +111,30 @@ impl Sink for DirectorySink {
             return Err(SinkError::Unsupported("no plan was given".to_owned()));
         };
         let target = open.targets.get(&descriptor.digest).and_then(|targets| targets.first().cloned());
-        let tree = Arc::clone(&open.tree);
+        let made = Arc::new(Mutex::new(Made::default()));
+        let (tree, journal) = (Arc::clone(&open.tree), Arc::clone(&made));
         let size = descriptor.size;
-        receive(descriptor, chunks, move |received| match target {
-            Some(Target { title, unpack: None }) => tree.write_file(&title, received, size, false),
-            Some(Target { title, unpack: Some(unpack) }) => tree.unpack(&title, &unpack, received, size),
-            None => Ok(()),
+        let written = receive(descriptor, chunks, move |received| {
+            let made = &mut journal.lock().unwrap_or_else(PoisonError::into_inner);
+            match target {
+                Some(Target { title, unpack: None }) => tree.write_file(&title, received, size, false, made),
+                Some(Target { title, unpack: Some(unpack) }) => {
+                    tree.unpack(&title, &unpack, received, size, made)
+                }
+                None => Ok(()),
+            }
         })
-        .await?;
+        .await;
+        if written.is_err() {
+            // What was damaged may come once more, and whole.
+            let tree = Arc::clone(&open.tree);
+            blocking(move || {
+                tree.undo(&made.lock().unwrap_or_else(PoisonError::into_inner));
+                Ok(())
+            })
+            .await?;
+        }
+        written?;
         open.awaited.received(&descriptor.digest);
         Ok(())
     }
@@ -237,9 +253,25 @@ fn stage(path: &std::path::Path, limits: Limits) -> Result<(TempDir, Tree), Sink
         .tempdir_in(folder)
         .map_err(io)?;
     let dir = Dir::open_ambient_dir(staging.path(), cap_std::ambient_authority()).map_err(io)?;
-    let tree =
-        Tree { dir, limits, shown: path.to_owned(), entries: AtomicU64::new(0), bytes: AtomicU64::new(0) };
+    let tree = Tree {
+        dir,
+        limits,
+        shown: path.to_owned(),
+        entries: AtomicU64::new(0),
+        bytes: AtomicU64::new(0),
+        undoing: RwLock::new(()),
+    };
     Ok((staging, tree))
+}
+
+/// What one layer has put into the tree so far.
+#[derive(Debug, Default)]
+struct Made {
+    files: Vec<String>,
+    /// Parents before their children.
+    directories: Vec<String>,
+    entries: u64,
+    bytes: u64,
 }
 
 /// The new directory and what has been put into it.
@@ -250,6 +282,8 @@ struct Tree {
     shown: PathBuf,
     entries: AtomicU64,
     bytes: AtomicU64,
+    /// Written while a layer is undone: nobody may count on a directory that is just being removed.
+    undoing: RwLock<()>,
 }
 
 impl Tree {
@@ -262,7 +296,9 @@ impl Tree {
     }
 
     /// Counts before anything is written.
-    fn charge(&self, path: &str, bytes: u64) -> Result<(), SinkError> {
+    fn charge(&self, path: &str, bytes: u64, made: &mut Made) -> Result<(), SinkError> {
+        made.entries += 1;
+        made.bytes = made.bytes.saturating_add(bytes.min(1 << 62));
         let entries = self.entries.fetch_add(1, Ordering::Relaxed) + 1;
         let total = self.bytes.fetch_add(bytes.min(1 << 62), Ordering::Relaxed).saturating_add(bytes);
         if entries > self.limits.entries {
@@ -280,19 +316,34 @@ impl Tree {
         Ok(())
     }
 
+    /// Takes away what a layer has made. Directories stay where another layer has put something into them.
+    fn undo(&self, made: &Made) {
+        let _alone = self.undoing.write().unwrap_or_else(PoisonError::into_inner);
+        for path in made.files.iter().rev() {
+            let _ = self.dir.remove_file(path);
+        }
+        for path in made.directories.iter().rev() {
+            let _ = self.dir.remove_dir(path);
+        }
+        self.entries.fetch_sub(made.entries, Ordering::Relaxed);
+        self.bytes.fetch_sub(made.bytes, Ordering::Relaxed);
+    }
+
     /// Each directory there may be, and `path` itself must not be a file.
-    fn make_directory(&self, path: &str) -> Result<(), SinkError> {
-        let mut end = 0;
-        while end < path.len() {
-            end = path[end + 1..].find('/').map_or(path.len(), |slash| end + 1 + slash);
-            match self.dir.create_dir(&path[..end]) {
-                Ok(()) => self.charge(path, 0)?,
+    fn make_directory(&self, path: &str, made: &mut Made) -> Result<(), SinkError> {
+        let parts = path.match_indices('/').map(|(slash, _)| slash).chain([path.len()]);
+        for part in parts.map(|end| &path[..end]) {
+            match self.dir.create_dir(part) {
+                Ok(()) => {
+                    made.directories.push(part.to_owned());
+                    self.charge(path, 0, made)?;
+                }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                    if !self.dir.symlink_metadata(&path[..end]).is_ok_and(|metadata| metadata.is_dir()) {
-                        return Err(self.io(&path[..end], error));
+                    if !self.dir.symlink_metadata(part).is_ok_and(|metadata| metadata.is_dir()) {
+                        return Err(self.io(part, error));
                     }
                 }
-                Err(error) => return Err(self.io(&path[..end], error)),
+                Err(error) => return Err(self.io(part, error)),
             }
         }
         Ok(())
@@ -304,14 +355,19 @@ impl Tree {
         body: &mut dyn Read,
         size: u64,
         executable: bool,
+        made: &mut Made,
     ) -> Result<(), SinkError> {
-        self.charge(path, size)?;
-        if let Some((folder, _)) = path.rsplit_once('/') {
-            self.make_directory(folder)?;
-        }
+        self.charge(path, size, made)?;
         let mut options = OpenOptions::new();
         options.write(true).create_new(true).mode(if executable { 0o777 } else { 0o666 });
-        let mut file = self.dir.open_with(path, &options).map_err(|error| self.io(path, error))?;
+        let mut file = {
+            let _kept = self.undoing.read().unwrap_or_else(PoisonError::into_inner);
+            if let Some((folder, _)) = path.rsplit_once('/') {
+                self.make_directory(folder, made)?;
+            }
+            self.dir.open_with(path, &options).map_err(|error| self.io(path, error))?
+        };
+        made.files.push(path.to_owned());
         let mut buffer = vec![0; usize::try_from(size).unwrap_or(usize::MAX).clamp(1, 256 * 1024)];
         loop {
             let count = body.read(&mut buffer).map_err(|error| reading(path, error))?;
@@ -328,6 +384,7 @@ impl Tree {
         unpack: &Unpack,
         received: &mut Received,
         size: u64,
+        made: &mut Made,
     ) -> Result<(), SinkError> {
         let decoder: Box<dyn Read + '_> = if unpack.is_gzip {
             Box::new(flate2::bufread::MultiGzDecoder::new(io::BufReader::with_capacity(64 * 1024, received)))
@@ -354,8 +411,11 @@ impl Tree {
                 )));
             }
             match &member.kind {
-                Kind::Directory => self.make_directory(&path)?,
-                Kind::File => self.write_file(&path, &mut reader, member.size, member.executable)?,
+                Kind::Directory => {
+                    let _kept = self.undoing.read().unwrap_or_else(PoisonError::into_inner);
+                    self.make_directory(&path, made)?;
+                }
+                Kind::File => self.write_file(&path, &mut reader, member.size, member.executable, made)?,
                 kind => {
                     let kind = match kind {
                         Kind::Symlink(_) => "a symbolic link",
@@ -384,7 +444,7 @@ impl Tree {
             for other in others {
                 let mut file = self.dir.open(&first.title).map_err(|error| self.io(&first.title, error))?;
                 let size = file.metadata().map_err(|error| self.io(&first.title, error))?.len();
-                self.write_file(&other.title, &mut file, size, false)?;
+                self.write_file(&other.title, &mut file, size, false, &mut Made::default())?;
             }
         }
         Ok(())
