@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use base64::Engine as _;
@@ -39,7 +40,19 @@ impl Asked {
         Ok(self.send("HEAD", &format!("/v2/{repository}/blobs/{digest}")).await?.0 == StatusCode::OK)
     }
 
+    /// A registry may close a connection on a busy machine; that is not what is looked for here.
     async fn send(&self, method: &str, path: &str) -> Result<(StatusCode, Bytes)> {
+        let mut tries = 5;
+        loop {
+            tries -= 1;
+            match self.send_once(method, path).await {
+                Err(_) if tries > 0 => tokio::time::sleep(Duration::from_millis(300)).await,
+                done => return done,
+            }
+        }
+    }
+
+    async fn send_once(&self, method: &str, path: &str) -> Result<(StatusCode, Bytes)> {
         let stream = TcpStream::connect(&self.address).await?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(async move {

@@ -12,10 +12,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
 use tokio_util::sync::CancellationToken;
+use url::Url;
 
 use super::{archives, recipe};
 use crate::blob::Blob;
 use crate::client::http::{Http, HttpOptions};
+use crate::client::redirect;
 use crate::client::retry::RetryPolicy;
 use crate::client::standard::{Credential, Standard};
 use crate::client::{Client, ClientOptions, Presence, Scheme, Verify, base_url};
@@ -97,7 +99,7 @@ fn answer(text: &[u8]) -> Vec<u8> {
     let mut lines = head.lines();
     let mut result = format!("HTTP/1.1 {} X\r\n", lines.next().unwrap_or("200"));
     let mut has_length = false;
-    for line in lines {
+    for line in lines.filter(|line| stays_here(line)) {
         has_length |= ["content-length", "transfer-encoding"]
             .iter()
             .any(|name| line.to_ascii_lowercase().starts_with(name));
@@ -109,6 +111,18 @@ fn answer(text: &[u8]) -> Vec<u8> {
     }
     result.push_str("connection: close\r\n\r\n");
     [result.as_bytes(), body].concat()
+}
+
+/// No header leads to another machine: whether it may is what `location` looks at, and a fuzzer is to talk to nobody.
+fn stays_here(line: &str) -> bool {
+    let here: Url = "http://127.0.0.1:1/v2/".parse().expect("a URL");
+    let value = line.split_once(':').map_or("", |(_, value)| value.trim());
+    let unescaped = value.replace('\\', "");
+    let quoted = |text: &str| text.split(['"', '<', '>', ',', ' ']).map(str::to_owned).collect::<Vec<_>>();
+    let candidates = [vec![value.to_owned(), unescaped.clone()], quoted(value), quoted(&unescaped)].concat();
+    candidates.iter().all(|candidate| {
+        here.join(candidate).map_or(true, |url| url.cannot_be_a_base() || redirect::same_origin(&here, &url))
+    })
 }
 
 /// A client whose registry answers with the parts of `input`.
