@@ -89,6 +89,7 @@ pub(super) fn selection(flags: u8) -> Selection {
             4 => Some(platform(r#"{"os":"linux","architecture":"arm64","variant":"v8"}"#)),
             _ => None,
         },
+        ..Selection::default()
     }
 }
 
