@@ -383,6 +383,13 @@ async fn a_lost_question_is_asked_again() {
         assert_eq!(asked, ["POST", "HEAD"], "{:#?}", server.log());
         assert_eq!(learned.holds(Trait::OwnMount), Some(true));
     }
+    // The same for a mount from wherever the registry has it.
+    let server = Server::start(Registry::default()).await;
+    let (client, large) = (hinted(&server, &[("mount", "anonymous")]), blob(LARGE));
+    assert_eq!(upload(&client, &large).await.expect("sent"), Outcome::Sent);
+    server.rule(on("POST", "?mount=", Fault::Drop));
+    assert_eq!(upload(&client, &large).await.expect("there"), Outcome::Exists);
+    assert_eq!(server.count("PUT", ""), 1, "{:#?}", server.log());
 }
 
 /// Case 45: only the answer was lost, at a registry whose sessions are not trusted to go on, and for a blob that is not worth that.

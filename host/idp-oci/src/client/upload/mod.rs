@@ -226,14 +226,14 @@ impl Upload<'_> {
             };
             let source = source.map(|source| format!("&from={source}")).unwrap_or_default();
             url.set_query(Some(&format!("mount={digest}{source}")));
+            // Where no HEAD went before, this asks whether the blob is there as well.
+            let asks = !matches!(from, From::Repository(_));
             let call = Call::new(Method::POST, url, scopes, self.what.clone()).once();
             let answered = match self.graceful(&call).await {
-                Ok(answered) if *from != From::Own || !retry::is_transient(answered.response.status) => {
-                    answered
-                }
+                Ok(answered) if !asks || !retry::is_transient(answered.response.status) => answered,
                 Err(ClientError::Interrupted) => return Err(ClientError::Interrupted),
                 // The question was lost, not answered; nothing is learned from that.
-                _ if *from == From::Own && self.asked_again().await? => return Ok(Some(Outcome::Exists)),
+                _ if asks && self.asked_again().await? => return Ok(Some(Outcome::Exists)),
                 _ => continue,
             };
             match answered.response.status {
