@@ -1,7 +1,8 @@
 //! Memory over the size of an image: 10 MiB to 10 GiB from a daemon that makes `docker save`'s archive while it is read, to a registry that
 //! hashes what it gets and keeps nothing. Neither end touches the disk, so what is measured is the binary alone.
 //!
-//! In: the command to push with. Out: a table. Both ends are threads of this process.
+//! In: the command to push with. Out: a table. Both ends are threads of this process. Alone, with any binary:
+//! `IDP_BINARY=target/debug/idp cargo run -p idp-bench -- memory`.
 
 use std::collections::HashMap;
 use std::convert::Infallible;

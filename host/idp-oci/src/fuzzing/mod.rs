@@ -3,10 +3,6 @@
 //!
 //! In: any bytes. Out: nothing, or a panic when something does not hold. Inside of the crate because most parsers are nobody else's
 //! business; compiled for tests and with the feature `fuzzing` only.
-#![allow(
-    missing_docs,
-    reason = "what a target does stands above its function; nobody outside calls more than `run`"
-)]
 
 mod answers;
 mod archives;
