@@ -7,6 +7,8 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 
+mod chaos;
+mod fuzz;
 mod guests;
 mod new_provider;
 mod providers;
@@ -22,6 +24,11 @@ cargo xtask <command>
   bless                     test, writing snapshots and docs/reference anew
   tour [--dev]              build, start a registry, push examples/hello to it, pull it back, compare
   bench                     release build, then the tables of tests/bench: idp beside crane and skopeo
+  fuzz [--seconds N] [TARGET...]
+                            every parser of outside bytes under libFuzzer; `fuzz TARGET FILE` runs one input again,
+                            `fuzz --minimise` keeps what was found
+  chaos [--minutes M] [--seed N] [--registry A,B] [--episode KIND:SEED]
+                            pushes and pulls before real registries, over a network that fails at random
   guests                    build the hostile components of tests/guests into target/guests-out
   new-provider NAME         start plugins/NAME from sdk/template
 ";
@@ -47,6 +54,8 @@ fn run(arguments: &[String]) -> Result<()> {
         Some("bless") => providers::test(rest, &[("INSTA_UPDATE", "always"), ("IDP_BLESS", "1")]),
         Some("tour") => tour::run(!rest.iter().any(|argument| argument == "--dev")),
         Some("bench") => providers::bench(),
+        Some("chaos") => chaos::chaos(rest),
+        Some("fuzz") => fuzz::fuzz(rest),
         Some("guests") => guests::build(),
         Some("new-provider") => match rest {
             [name] => new_provider::create(name),

@@ -25,6 +25,9 @@ pub mod cache;
 pub mod client;
 mod daemon;
 pub mod digest;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod layout;
 pub mod manifest;
 pub mod media;

@@ -4,6 +4,7 @@
 //! bounded. `docs/performance.md` holds the last tables and how to repeat them.
 
 mod measure;
+mod memory;
 mod table;
 
 use std::env;
@@ -28,12 +29,19 @@ async fn main() -> Result<()> {
         env::var_os("IDP_BINARY").map(PathBuf::from).context("IDP_BINARY names the binary to measure")?;
     let bench = Bench { idp, scratch: tempfile::tempdir()? };
     let mut out = std::io::stdout().lock();
+    // The one that shows something also without a release build.
+    if env::args().any(|argument| argument == "memory") {
+        let table = memory::table(|| bench.idp(), bench.scratch.path()).await?;
+        std::io::Write::write_fmt(&mut out, format_args!("{table}\n"))?;
+        return Ok(());
+    }
     for table in [
         bench.start()?,
         bench.small_push().await?,
         bench.provider().await?,
         bench.size()?,
         bench.daemon().await?,
+        memory::table(|| bench.idp(), bench.scratch.path()).await?,
     ] {
         std::io::Write::write_fmt(&mut out, format_args!("{table}\n"))?;
     }

@@ -23,10 +23,11 @@ impl RegistryError {
     pub fn parse(body: &str) -> Vec<Self> {
         let Ok(document) = serde_json::from_str::<serde_json::Value>(body) else {
             let line = body.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
-            if line.is_empty() || line.starts_with('<') {
+            let message = clip(line);
+            if message.is_empty() || line.starts_with('<') {
                 return Vec::new();
             }
-            return vec![Self { code: String::new(), message: clip(line), detail: None }];
+            return vec![Self { code: String::new(), message, detail: None }];
         };
         let entries = match document.get("errors") {
             Some(serde_json::Value::Array(entries)) => entries.clone(),

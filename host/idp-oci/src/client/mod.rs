@@ -48,10 +48,10 @@ pub mod scheme;
 mod seen;
 mod sending;
 pub mod standard;
-mod tag;
+pub(crate) mod tag;
 #[cfg(test)]
 mod tests;
-mod upload;
+pub(crate) mod upload;
 
 pub use auth::Access;
 pub use call::ping;

@@ -40,7 +40,8 @@ impl Place {
     /// The place of an address.
     pub fn of_address(address: IpAddr) -> Self {
         match address.to_canonical() {
-            IpAddr::V4(v4) if v4.is_loopback() || v4.is_unspecified() => Self::Loopback,
+            // All of 0.0.0.0/8 means this machine, where it means anything.
+            IpAddr::V4(v4) if v4.is_loopback() || v4.octets()[0] == 0 => Self::Loopback,
             IpAddr::V4(v4) if v4.is_link_local() => Self::LinkLocal,
             IpAddr::V4(v4) if v4.is_private() || v4.octets()[0] == 100 && v4.octets()[1] & 0xc0 == 64 => {
                 Self::Private

@@ -140,7 +140,7 @@ impl Names {
 }
 
 /// Where the next page is, by an answer's `Link` headers.
-pub(super) fn next_link(headers: &http::HeaderMap) -> Option<String> {
+pub(crate) fn next_link(headers: &http::HeaderMap) -> Option<String> {
     headers.get_all("link").iter().find_map(|link| next_page(link.to_str().ok()?))
 }
 

@@ -272,16 +272,24 @@ impl Lane {
         let mut healed: HashSet<Digest> = HashSet::new();
         for round in 0..2 {
             let lacking = error.lacking();
+            // Gitea says that it lacks something, and not what.
+            let untold = lacking.is_empty() && lacks_something(&error);
             let is_known = lacking.iter().all(|digest| sent.blobs.contains_key(digest));
-            if lacking.is_empty() || !is_known || lacking.iter().all(|digest| healed.contains(digest)) {
+            let is_done = lacking.iter().all(|digest| healed.contains(digest));
+            if (is_done && !untold) || !is_known || (untold && round > 0) {
                 break;
             }
-            let (wanted, presence): (Vec<Digest>, _) = if round == 0 {
+            let (wanted, presence): (Vec<Digest>, _) = if untold {
+                (named(manifest).cloned().collect(), Presence::Unknown)
+            } else if round == 0 {
                 (lacking.into_iter().collect(), Presence::Missing)
             } else {
                 self.client.learned().learn(Trait::ValidatesManifests, false);
                 (named(manifest).cloned().collect(), Presence::Unknown)
             };
+            if wanted.is_empty() {
+                break;
+            }
             for digest in wanted {
                 self.client.learned().learn_blob(&self.repository, &digest, false);
                 if let Some(blob) = sent.blobs.get(&digest)
@@ -315,6 +323,12 @@ impl Lane {
             self.client.progress().event(Event::BlobFinished { digest, size, outcome: Outcome::Skipped });
         }
     }
+}
+
+/// A manifest was refused because content that it names is not there.
+fn lacks_something(error: &ClientError) -> bool {
+    let codes = ["MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"];
+    error.refusal().is_some_and(|refusal| codes.iter().any(|code| refusal.has_code(code)))
 }
 
 /// The blobs that a manifest names.

@@ -45,6 +45,8 @@ struct Memory {
     manifests: Vec<Manifest>,
     /// Fails after the blobs.
     broken: bool,
+    /// Says its manifests first.
+    announced: bool,
 }
 
 #[async_trait]
@@ -54,6 +56,10 @@ impl Source for Memory {
     }
 
     async fn read(self: Box<Self>, _: &Selection, offers: mpsc::Sender<Offer>) -> Result<Image, SourceError> {
+        if self.announced {
+            let manifests = Offer::Manifests(self.manifests.clone());
+            offers.send(manifests).await.map_err(|_| SourceError::Closed)?;
+        }
         for blob in self.blobs {
             offers.send(blob.into()).await.map_err(|_| SourceError::Closed)?;
         }
@@ -103,7 +109,7 @@ fn image(layers: &[&'static str]) -> Memory {
     let config = Blob::from_bytes(media::OCI_CONFIG, Bytes::from_static(b"{}"));
     let described: Vec<Descriptor> = layers.iter().map(|layer| layer.descriptor.clone()).collect();
     let manifests = vec![image_of(&config.descriptor, &described)];
-    Memory { blobs: [vec![config], layers].concat(), manifests, broken: false }
+    Memory { blobs: [vec![config], layers].concat(), manifests, ..Memory::default() }
 }
 
 /// An index of two platforms.
@@ -113,7 +119,7 @@ fn index() -> Memory {
     Memory {
         blobs: [one.blobs, two.blobs].concat(),
         manifests: [one.manifests, two.manifests, vec![root]].concat(),
-        broken: false,
+        ..Memory::default()
     }
 }
 
@@ -218,7 +224,7 @@ fn sixty() -> Memory {
     let config = Blob::from_bytes(media::OCI_CONFIG, Bytes::from_static(b"{}"));
     let described: Vec<Descriptor> = layers.iter().map(|layer| layer.descriptor.clone()).collect();
     let manifests = vec![image_of(&config.descriptor, &described)];
-    Memory { blobs: [vec![config], layers].concat(), manifests, broken: false }
+    Memory { blobs: [vec![config], layers].concat(), manifests, ..Memory::default() }
 }
 
 /// Manifest first: nothing is asked for one by one; what is all there costs two requests, and one where it is known from before (C2).
@@ -264,14 +270,14 @@ async fn children_of_an_index_are_not_written_twice() {
         let config = Blob::from_bytes(media::OCI_CONFIG, Bytes::from_static(b"{}"));
         let described: Vec<Descriptor> = layers.iter().map(|layer| layer.descriptor.clone()).collect();
         let manifests = vec![image_of(&config.descriptor, &described)];
-        Memory { blobs: [vec![config], layers].concat(), manifests, broken: false }
+        Memory { blobs: [vec![config], layers].concat(), manifests, ..Memory::default() }
     };
     let (one, two) = (many("one"), many("two"));
     let root = index_of(&[(&one.manifests[0], Some("amd64")), (&two.manifests[0], Some("arm64"))]);
     let source = Memory {
         blobs: [one.blobs, two.blobs].concat(),
         manifests: [one.manifests, two.manifests, vec![root]].concat(),
-        broken: false,
+        ..Memory::default()
     };
     announce(&client, source.clone(), &["1"]).await.expect("pushed");
     let before = server.requests().len();
@@ -374,6 +380,22 @@ async fn what_the_registry_lacks_is_sent_again() {
     server.rule(on("PUT", "/manifests/", Fault::Reply(lacking)).always());
     assert!(send(&client(&server), image(&["layer"]), &["1"]).await.is_err());
     assert_eq!(server.count("PUT", "/manifests/"), 4);
+}
+
+/// Case 51 at a registry that does not say what it lacks (Gitea): blobs that were there when this machine last looked, and are not any
+/// more because their tag has moved on, are asked for one by one.
+#[tokio::test]
+async fn what_a_registry_lacks_without_saying_what_is_looked_for() {
+    let server = Server::start(Registry::default()).await;
+    let client = client(&server);
+    client.learned().learn(Trait::ValidatesManifests, true);
+    let source = || Memory { announced: true, ..image(&["one", "two", "three"]) };
+    send(&client, source(), &["1"]).await.expect("pushed");
+    server.registry(|registry| registry.blobs.clear());
+    let untold = Reply::error(404, "BLOB_UNKNOWN", &serde_json::Value::Null);
+    server.rule(on("PUT", "/manifests/1", Fault::Reply(untold)));
+    send(&client, source(), &["1"]).await.expect("pushed again");
+    assert_eq!(server.registry(|registry| registry.blobs.len()), 4, "{:#?}", server.log());
 }
 
 /// An error ends the push: sessions are deleted, and no manifest is written.

@@ -16,6 +16,13 @@ pub enum Content {
         /// Size of the file in it.
         size: u64,
     },
+    /// The same, but a sixteenth of the file is noise and the rest zeros: as large as need be, at the cost of little.
+    Sparse {
+        /// Other seeds give other bytes.
+        seed: u64,
+        /// Size of the file in it.
+        size: u64,
+    },
 }
 
 impl Content {
@@ -23,7 +30,7 @@ impl Content {
     pub fn size(&self) -> u64 {
         match self {
             Self::Bytes(bytes) => bytes.len() as u64,
-            Self::Tar { size, .. } => 512 + size.next_multiple_of(512) + 1024,
+            Self::Tar { size, .. } | Self::Sparse { size, .. } => 512 + size.next_multiple_of(512) + 1024,
         }
     }
 
@@ -31,16 +38,8 @@ impl Content {
     pub fn reader(&self) -> Box<dyn Read + Send + '_> {
         match self {
             Self::Bytes(bytes) => Box::new(&bytes[..]),
-            Self::Tar { seed, size } => {
-                let header = header(&format!("data/{seed}"), *size, tar::EntryType::Regular);
-                let body = Noise { state: seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1 };
-                let end = size.next_multiple_of(512) - size + 1024;
-                Box::new(
-                    io::Cursor::new(header.as_bytes().to_vec())
-                        .chain(body.take(*size))
-                        .chain(io::repeat(0).take(end)),
-                )
-            }
+            Self::Tar { seed, size } => in_tar(*seed, *size, Noise::new(*seed)),
+            Self::Sparse { seed, size } => in_tar(*seed, *size, Sparse::new(*seed)),
         }
     }
 
@@ -67,6 +66,15 @@ impl Content {
     }
 }
 
+/// A tar with one file, `size` bytes of `body`.
+fn in_tar(seed: u64, size: u64, body: impl Read + Send + 'static) -> Box<dyn Read + Send> {
+    let header = header(&format!("data/{seed}"), size, tar::EntryType::Regular);
+    let end = size.next_multiple_of(512) - size + 1024;
+    Box::new(
+        io::Cursor::new(header.as_bytes().to_vec()).chain(body.take(size)).chain(io::repeat(0).take(end)),
+    )
+}
+
 /// A header whose fields depend on nothing of the machine.
 pub(super) fn header(path: &str, size: u64, kind: tar::EntryType) -> tar::Header {
     let mut header = tar::Header::new_ustar();
@@ -89,6 +97,12 @@ struct Noise {
     state: u64,
 }
 
+impl Noise {
+    fn new(seed: u64) -> Self {
+        Self { state: seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1 }
+    }
+}
+
 impl Read for Noise {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         // A byte at a time, so that the bytes do not depend on the sizes of the reads.
@@ -99,5 +113,33 @@ impl Read for Noise {
             *byte = self.state.to_le_bytes()[3];
         }
         Ok(buffer.len())
+    }
+}
+
+/// Blocks of some noise and many zeros, each with its number.
+struct Sparse {
+    block: Vec<u8>,
+    number: u64,
+    at: usize,
+}
+
+impl Sparse {
+    fn new(seed: u64) -> Self {
+        let mut block = vec![0; 64 * 1024];
+        let _ = Noise::new(seed).read(&mut block[..4096]);
+        Self { block, number: 0, at: 0 }
+    }
+}
+
+impl Read for Sparse {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.at == 0 {
+            self.block[..8].copy_from_slice(&self.number.to_le_bytes());
+            self.number += 1;
+        }
+        let count = buffer.len().min(self.block.len() - self.at);
+        buffer[..count].copy_from_slice(&self.block[self.at..self.at + count]);
+        self.at = (self.at + count) % self.block.len();
+        Ok(count)
     }
 }

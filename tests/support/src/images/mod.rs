@@ -68,6 +68,11 @@ impl TestImage {
         Self::of(&[Layer::Plain(Content::Tar { seed: 1, size })], ("linux", "amd64", None))
     }
 
+    /// One plain layer with a file of `size` bytes, most of them zeros: where the size matters and its time does not.
+    pub fn sparse(size: u64) -> io::Result<Self> {
+        Self::of(&[Layer::Plain(Content::Sparse { seed: 1, size })], ("linux", "amd64", None))
+    }
+
     /// A layer that is not to be distributed under one that is.
     pub fn foreign_layer() -> io::Result<Self> {
         let foreign = Layer::Foreign(Content::Tar { seed: 90, size: 10 });
@@ -102,6 +107,29 @@ impl TestImage {
         image.add(content)?;
         image.root = image.add_json(MANIFEST, &manifest)?;
         Ok(image)
+    }
+
+    /// A layer for each pair: the same seed and size give the same layer in every image.
+    pub fn of_layers(layers: &[(u64, u64)]) -> io::Result<Self> {
+        let layers: Vec<_> =
+            layers.iter().map(|&(seed, size)| Layer::Gzip(Content::Tar { seed, size })).collect();
+        Self::of(&layers, ("linux", "amd64", None))
+    }
+
+    /// An index of these images, one a platform.
+    pub fn index_of(images: Vec<Self>) -> io::Result<Self> {
+        let mut all = Self { root: Value::Null, contents: BTreeMap::new(), singles: Vec::new() };
+        let mut manifests = Vec::new();
+        for (number, image) in images.into_iter().enumerate() {
+            let mut entry = image.root;
+            entry["platform"] = json!({ "os": "linux", "architecture": format!("test{number}") });
+            manifests.push(entry);
+            all.contents.extend(image.contents);
+            all.singles.extend(image.singles);
+        }
+        let index = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": manifests });
+        all.root = all.add_json(INDEX, &index)?;
+        Ok(all)
     }
 
     /// Three platforms; `linux/arm64` shares its first layer with `linux/amd64`.

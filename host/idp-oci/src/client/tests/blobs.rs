@@ -14,6 +14,7 @@ use super::{client, client_with, options, repository};
 use crate::blob::Blob;
 use crate::client::dialect::{AuthRequest, Dialect, DialectError, Grant, Hints};
 use crate::client::http::Http;
+use crate::client::learned::Trait;
 use crate::client::retry::RetryPolicy;
 use crate::client::standard::{Credential, Standard};
 use crate::client::{
@@ -365,6 +366,46 @@ async fn broken_uploads() {
     assert!(server.registry(|registry| registry.sessions.is_empty()), "{:#?}", server.log());
 }
 
+/// A question that was lost on the way is no answer: what is there is not sent, and nothing is learned from it.
+#[tokio::test]
+async fn a_lost_question_is_asked_again() {
+    for fault in [Fault::Drop, Fault::Reply(Reply::status(503))] {
+        let server = Server::start(Registry::default()).await;
+        let large = blob(LARGE);
+        let learned = Arc::new(Learned::nothing());
+        learned.learn(Trait::OwnMount, true);
+        let first = learning(&server, Arc::clone(&learned));
+        assert_eq!(upload(&first, &large).await.expect("sent"), Outcome::Sent);
+        server.rule(on("POST", "?mount=", fault));
+        let before = server.requests().len();
+        assert_eq!(upload(&first, &large).await.expect("there"), Outcome::Exists);
+        let asked: Vec<String> = server.requests()[before..].iter().map(|seen| seen.method.clone()).collect();
+        assert_eq!(asked, ["POST", "HEAD"], "{:#?}", server.log());
+        assert_eq!(learned.holds(Trait::OwnMount), Some(true));
+    }
+    // The same for a mount from wherever the registry has it.
+    let server = Server::start(Registry::default()).await;
+    let (client, large) = (hinted(&server, &[("mount", "anonymous")]), blob(LARGE));
+    assert_eq!(upload(&client, &large).await.expect("sent"), Outcome::Sent);
+    server.rule(on("POST", "?mount=", Fault::Drop));
+    assert_eq!(upload(&client, &large).await.expect("there"), Outcome::Exists);
+    assert_eq!(server.count("PUT", ""), 1, "{:#?}", server.log());
+}
+
+/// Case 45: only the answer was lost, at a registry whose sessions are not trusted to go on, and for a blob that is not worth that.
+#[tokio::test]
+async fn a_lost_answer_does_not_send_a_blob_twice() {
+    for (size, hints) in [(LARGE, &[][..]), (2_000_000, &[("trust-range", "false")])] {
+        let server = Server::start(Registry::default()).await;
+        server.rule(on("PUT", "/uploads/", Fault::Lose));
+        let large = blob(size);
+        upload(&hinted(&server, hints), &large).await.expect("sent");
+        assert!(is_stored(&server, &large));
+        assert_eq!(server.count("PUT", ""), 1, "{:#?}", server.log());
+        assert!(methods(&server).ends_with("PUT DELETE HEAD"), "{:#?}", server.log());
+    }
+}
+
 /// Cases 46, 47: who spoiled it.
 #[tokio::test]
 async fn wrong_digests() {
@@ -377,6 +418,15 @@ async fn wrong_digests() {
     server.rule(on("PUT", "/uploads/", invalid()).always());
     let error = upload(&client(&server), &blob(9)).await.expect_err("refused");
     assert_eq!((error.status(), server.count("PUT", "")), (Some(400), 2));
+    // The registry keeps the spoiled bytes in the session and would go on from there: all of it is sent anew.
+    let large = blob(2_000_000);
+    let server = Server::start(Registry::default()).await;
+    server.rule(on("PUT", "/uploads/", invalid()));
+    let kept = Reply::status(204).header("range", "0-1999999");
+    server.rule(on("GET", "/uploads/", Fault::Reply(kept)).always());
+    upload(&client(&server), &large).await.expect("sent at the second try");
+    assert!(is_stored(&server, &large));
+    assert_eq!(methods(&server), "HEAD POST PUT DELETE POST PUT");
     // The file is not what its descriptor says any more.
     let mut file = tempfile::tempfile().expect("a file");
     file.write_all(b"other").expect("written");

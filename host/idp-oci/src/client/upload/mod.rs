@@ -89,7 +89,7 @@ impl Client {
         let result = upload.run(&way.mounts).await;
         match &result {
             Ok(_) => learned.learn_blob(repository, digest, true),
-            Err(_) => upload.drop_session().await,
+            Err(_) => drop(upload.drop_session().await),
         }
         result
     }
@@ -226,11 +226,15 @@ impl Upload<'_> {
             };
             let source = source.map(|source| format!("&from={source}")).unwrap_or_default();
             url.set_query(Some(&format!("mount={digest}{source}")));
+            // Where no HEAD went before, this asks whether the blob is there as well.
+            let asks = !matches!(from, From::Repository(_));
             let call = Call::new(Method::POST, url, scopes, self.what.clone()).once();
             let answered = match self.graceful(&call).await {
-                Ok(answered) => answered,
+                Ok(answered) if !asks || !retry::is_transient(answered.response.status) => answered,
                 Err(ClientError::Interrupted) => return Err(ClientError::Interrupted),
-                Err(_) => continue,
+                // The question was lost, not answered; nothing is learned from that.
+                _ if asks && self.asked_again().await? => return Ok(Some(Outcome::Exists)),
+                _ => continue,
             };
             match answered.response.status {
                 StatusCode::CREATED => {
@@ -252,6 +256,17 @@ impl Upload<'_> {
             }
         }
         Ok(None)
+    }
+
+    /// Whether the blob is there after all, where that is worth a request of its own: with all the tries that a request has.
+    async fn asked_again(&self) -> Result<bool, ClientError> {
+        if self.blob.descriptor.size <= way::SMALL {
+            return Ok(false);
+        }
+        tokio::select! {
+            there = self.client.has_blob(self.repository, &self.blob.descriptor, Access::Push) => there,
+            () = self.cancel.cancelled() => Err(ClientError::Interrupted),
+        }
     }
 
     /// Sends a POST that may open a session. It is not dropped half-way: its answer names what has to be deleted.
@@ -468,6 +483,8 @@ impl Upload<'_> {
             }
             Ok(_) if !self.rehashed => {
                 self.rehashed = true;
+                // What the session has is what was spoiled: it must not be gone on with.
+                self.drop_session().await;
                 return Failed::Again { error, asked: None };
             }
             Ok(_) => return Failed::Final(error),
@@ -482,8 +499,9 @@ impl Upload<'_> {
         let size = self.blob.descriptor.size;
         let Some(url) = self.session.clone().filter(|_| size > WORTH_RESUMING && self.hints.trust_range)
         else {
-            self.drop_session().await;
-            return Ok(false);
+            // As below: a session that is over was completed, perhaps.
+            let is_over = self.drop_session().await == Some(StatusCode::NOT_FOUND);
+            return Ok(is_over && self.asked_again().await?);
         };
         let call =
             Call::new(Method::GET, url, Access::Push.scopes(self.repository), self.what.clone()).once();
@@ -517,16 +535,18 @@ impl Upload<'_> {
         Ok(false)
     }
 
-    /// Deletes the session, as well as that can be done.
-    async fn drop_session(&mut self) {
+    /// Deletes the session, as well as that can be done. What the registry said to that, if there was one.
+    async fn drop_session(&mut self) -> Option<StatusCode> {
         self.offset = 0;
-        let Some(url) = self.session.take() else { return };
+        let url = self.session.take()?;
         let call =
             Call::new(Method::DELETE, url, Access::Push.scopes(self.repository), self.what.clone()).once();
         let deleted = tokio::time::timeout(CLEAN_UP, self.client.call(&call)).await;
-        if !matches!(&deleted, Ok(Ok(answered)) if answered.response.status.is_success()) {
+        let status = deleted.ok().and_then(Result::ok).map(|answered| answered.response.status);
+        if !status.is_some_and(|status| status.is_success()) {
             tracing::debug!(target: "idp::upload", what = self.what, "the upload session could not be deleted");
         }
+        status
     }
 
     /// A region of the blob as a body that tells how far it is.
@@ -559,7 +579,7 @@ impl Upload<'_> {
 }
 
 /// How many bytes `0-9`, `bytes=0-9` say are there.
-fn kept(range: &str) -> Option<u64> {
+pub(crate) fn kept(range: &str) -> Option<u64> {
     let (start, end) = range.trim().trim_start_matches("bytes=").split_once('-')?;
     (start == "0").then(|| end.parse::<u64>().ok()?.checked_add(1))?
 }
