@@ -91,6 +91,8 @@ pub struct ClientOptions {
     pub max_manifest: u64,
     /// What is known of the registry from before, and where what is found out now is kept.
     pub learned: Arc<Learned>,
+    /// A private directory where upload sessions are noted, for a later process to go on with; none are kept without it.
+    pub uploads: Option<std::path::PathBuf>,
 }
 
 impl Default for ClientOptions {
@@ -101,6 +103,7 @@ impl Default for ClientOptions {
             progress: Arc::new(Silent),
             max_manifest: MAX_MANIFEST,
             learned: Arc::default(),
+            uploads: None,
         }
     }
 }

@@ -39,6 +39,11 @@ impl Paths {
         self.cache().map(|cache| cache.join("layers.json"))
     }
 
+    /// Upload sessions of processes that were cut off: files in the cache.
+    pub fn uploads(&self) -> Option<PathBuf> {
+        self.cache().map(|cache| cache.join("uploads"))
+    }
+
     /// What was learned of a registry: a file a registry in the cache.
     pub fn learned(&self, registry: &Registry) -> Option<PathBuf> {
         let name = registry.to_string().replace([':', '[', ']'], "_");

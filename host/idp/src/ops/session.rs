@@ -144,6 +144,7 @@ fn client_options(context: &Context, registry: &Registry) -> Result<ClientOption
         progress: Arc::clone(&context.progress),
         max_manifest: context.max_manifest()?,
         learned: Arc::new(learned),
+        uploads: context.paths.uploads(),
     })
 }
 

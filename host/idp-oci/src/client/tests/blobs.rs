@@ -554,3 +554,52 @@ async fn the_reader_may_verify() {
     server.rule(on("GET", "/blobs/", Fault::Corrupt));
     assert!(download(&client(&server), &small, Verify::Reader).await.is_ok());
 }
+
+/// C8: what another process had sent of a large blob is not sent again.
+#[tokio::test]
+async fn a_later_process_goes_on_where_one_was_cut_off() {
+    let home = tempfile::tempdir().expect("a directory");
+    let large = blob(10_000_000);
+    let process = |server: &Server| {
+        let registry = server.address().parse().expect("a registry");
+        let http = Http::new(options());
+        let base = base_url(&registry, Scheme::Http).expect("a URL");
+        let dialect = Arc::new(Standard::new(base, Credential::Anonymous, http.clone()));
+        let uploads = Some(home.path().to_owned());
+        let options = ClientOptions { retry: RetryPolicy::immediate(1), uploads, ..ClientOptions::default() };
+        Client::new(registry, Scheme::Http, http, dialect, options).expect("a client")
+    };
+    let left = || std::fs::read_dir(home.path()).expect("there").count();
+    let server = Server::start(Registry { resumable: true, ..Registry::default() }).await;
+    server.rule(on("PUT", "/uploads/", Fault::DropAfterRequest(9_000_000)));
+    upload(&process(&server), &large).await.expect_err("cut off");
+    assert_eq!((left(), server.count("DELETE", "")), (1, 0));
+    let before = server.requests().len();
+    upload(&process(&server), &large).await.expect("sent");
+    assert!(is_stored(&server, &large));
+    let again: usize = server.requests()[before..].iter().map(|seen| seen.body.len()).sum();
+    assert_eq!(again, 1_000_000, "{:#?}", server.log());
+    assert_eq!((left(), server.count("POST", "")), (0, 1));
+    // A registry that kept nothing is sent everything, once.
+    let server = Server::start(Registry::default()).await;
+    server.rule(on("PUT", "/uploads/", Fault::DropAfterRequest(9_000_000)));
+    upload(&process(&server), &large).await.expect_err("cut off");
+    server.registry(|registry| registry.sessions.clear());
+    upload(&process(&server), &large).await.expect("sent");
+    assert!(is_stored(&server, &large));
+    assert_eq!(left(), 0);
+    // Given up on request, nothing is left anywhere.
+    let server = Server::start(Registry::default()).await;
+    server.rule(on("PUT", "/uploads/", Fault::Hang));
+    let (client, cancel) = (process(&server), CancellationToken::new());
+    let task = tokio::spawn({
+        let (cancel, large) = (cancel.clone(), large.clone());
+        async move { client.push_blob(&repository(), &large, Presence::Missing, &[], &cancel).await }
+    });
+    while server.count("PUT", "") == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    cancel.cancel();
+    task.await.expect("it ends").expect_err("cancelled");
+    assert_eq!((left(), server.count("DELETE", "")), (0, 1));
+}

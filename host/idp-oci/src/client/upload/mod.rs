@@ -1,6 +1,7 @@
 //! A blob's way up: mounted, sent whole, or in chunks; begun anew when a session breaks, and no session left behind
 //! (distribution-spec, "Pushing blobs"; registries.md 0.3). Depends on `call` and on the hints of the dialect.
 
+mod kept;
 mod stream;
 mod way;
 
@@ -20,10 +21,11 @@ use super::http::{Body, HttpError};
 use super::learned::Trait;
 use super::progress::{Event, Outcome};
 use super::retry::{self, Waits};
-use super::{Client, ClientError, redirect};
+use super::{Client, ClientError, Kind, redirect};
 use crate::blob::Blob;
 use crate::digest::Hasher;
 use crate::name::Repository;
+use kept::Kept;
 pub use stream::Unsent;
 pub use way::Presence;
 pub(crate) use way::SMALL;
@@ -85,11 +87,22 @@ impl Client {
             vanished: 0,
             rehashed: false,
             hints,
+            kept: None,
         };
+        upload.take_kept();
         let result = upload.run(&way.mounts).await;
         match &result {
             Ok(_) => learned.learn_blob(repository, digest, true),
+            // The network or the registry failed for good: the next process goes on where this one stood.
+            Err(error)
+                if error.kind() == Kind::Transient && upload.kept.is_some() && upload.session.is_some() =>
+            {
+                return result;
+            }
             Err(_) => drop(upload.drop_session().await),
+        }
+        if let Some(kept) = upload.kept.take() {
+            kept.forget();
         }
         result
     }
@@ -133,6 +146,8 @@ struct Upload<'a> {
     offset: u64,
     vanished: usize,
     rehashed: bool,
+    /// Where the session is noted for another process, when this one is cut off.
+    kept: Option<Kept>,
 }
 
 /// What a failed step of an upload leads to.
@@ -149,7 +164,21 @@ enum Failed {
 
 impl Upload<'_> {
     async fn run(&mut self, mounts: &[From]) -> Result<Outcome, ClientError> {
-        if let Some(outcome) = self.mount(mounts).await? {
+        if self.session.is_some() {
+            // Another process was cut off here.
+            if self.resume().await? {
+                self.session = None;
+                return Ok(Outcome::Sent);
+            }
+            if self.session.is_some() {
+                let (at, size) = (self.offset, self.blob.descriptor.size);
+                let text = format!("{}: goes on at {at} of {size} bytes", self.what);
+                self.client.progress().event(Event::Note { text });
+            }
+        }
+        if self.session.is_none()
+            && let Some(outcome) = self.mount(mounts).await?
+        {
             return Ok(outcome);
         }
         let mut waits = self.client.shared.options.retry.waits();
@@ -205,6 +234,22 @@ impl Upload<'_> {
             () = self.client.wait(&self.what, waits, wait, asked.is_some(), error.cause()) => Ok(()),
             () = self.cancel.cancelled() => Err(ClientError::Interrupted),
         }
+    }
+
+    /// Takes the note of a process that was cut off, where there is one and the session may be asked.
+    fn take_kept(&mut self) {
+        let Some(folder) = &self.client.shared.options.uploads else { return };
+        if self.blob.descriptor.size < kept::WORTH || !self.hints.trust_range {
+            return;
+        }
+        let (registry, digest) = (self.client.registry(), &self.blob.descriptor.digest);
+        self.kept = Kept::take(folder, registry, self.repository, digest);
+        let session = self.kept.as_mut().and_then(Kept::session);
+        let (base, home) = (&self.client.shared.base, self.client.shared.home);
+        let allow = self.client.shared.http.options().allow_private_redirects;
+        // It was believed when it came; the rules are the same for what lay on the disk.
+        self.session =
+            session.and_then(|session| redirect::resolve(base, home, session.as_str(), allow).ok());
     }
 
     /// Asks for mounts. A granted one is the outcome. A session that is opened instead is used (cases 35, 36); a refusal is none:
@@ -375,6 +420,9 @@ impl Upload<'_> {
                 let request = "Location of an upload session".to_owned();
                 ClientError::Network { what: self.what.clone(), request, attempts: answered.attempts, error }
             })?;
+            if let Some(kept) = &mut self.kept {
+                kept.keep(&session);
+            }
             self.session = Some(session);
         }
         let least = response.header("oci-chunk-min-length").and_then(|value| value.parse::<u64>().ok());
