@@ -471,7 +471,6 @@ async fn case_49_what_stands_twice_goes_once() {
 
 /// Two pushes of the same blob at once in one process: its bytes go once.
 #[tokio::test]
-#[ignore = "one push sends a blob once; two pushes of one client do not know of each other yet"]
 async fn case_50a_two_pushes_of_a_blob_in_one_process() {
     let server = start().await;
     server.rule(on("PUT", "/uploads/", Fault::Delay(Duration::from_millis(100))).always());

@@ -120,6 +120,8 @@ struct Shared {
     /// `Warning` headers that have been shown.
     warned: Mutex<HashSet<String>>,
     learned: Arc<Learned>,
+    /// Blobs on their way up.
+    turns: upload::Turns,
     /// Whether the registry has the referrers API, once that is known (case 63).
     referrers: OnceLock<bool>,
     /// Held by whoever changes the index under a fallback tag: two of us must not lose each other's entry.
@@ -161,6 +163,7 @@ impl Client {
             hints: tokio::sync::Mutex::default(),
             warned: Mutex::default(),
             learned,
+            turns: upload::Turns::default(),
             referrers: OnceLock::new(),
             fallback: tokio::sync::Mutex::default(),
             created: Mutex::default(),

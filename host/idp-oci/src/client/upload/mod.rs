@@ -1,6 +1,7 @@
 //! A blob's way up: mounted, sent whole, or in chunks; begun anew when a session breaks, and no session left behind
 //! (distribution-spec, "Pushing blobs"; registries.md 0.3). Depends on `call` and on the hints of the dialect.
 
+mod turn;
 mod way;
 
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use super::{Client, ClientError, redirect};
 use crate::blob::Blob;
 use crate::digest::Hasher;
 use crate::name::Repository;
+pub(super) use turn::Turns;
 pub use way::Presence;
 pub(crate) use way::SMALL;
 use way::{CHUNK, From, Single, Way};
@@ -42,8 +44,29 @@ const MOST_REALIGNED: usize = 3;
 
 impl Client {
     /// Brings a blob to a repository: not at all when it is there, by a mount from one of `mount_from`, or by sending it. When
-    /// `cancel` fires, the upload's session is deleted before this returns.
+    /// `cancel` fires, the upload's session is deleted before this returns. Whoever brings what is just being brought waits for that.
     pub async fn push_blob(
+        &self,
+        repository: &Repository,
+        blob: &Blob,
+        presence: Presence,
+        mount_from: &[Repository],
+        cancel: &CancellationToken,
+    ) -> Result<Outcome, ClientError> {
+        let turn = self.shared.turns.of(repository, &blob.descriptor.digest);
+        let mut is_there = tokio::select! {
+            turn = turn.lock() => turn,
+            () = cancel.cancelled() => return Err(ClientError::Interrupted),
+        };
+        if *is_there {
+            return Ok(Outcome::Exists);
+        }
+        let outcome = self.bring(repository, blob, presence, mount_from, cancel).await;
+        *is_there = outcome.is_ok();
+        outcome
+    }
+
+    async fn bring(
         &self,
         repository: &Repository,
         blob: &Blob,
