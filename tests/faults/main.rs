@@ -5,8 +5,10 @@
 
 mod attempts;
 mod auth;
+mod cache;
 mod content;
 mod provider;
+mod resume;
 mod secrets;
 mod streams;
 mod unreachable;

@@ -8,6 +8,8 @@
 //! | [`media`] | media types, and which of them are manifests |
 //! | [`manifest`] | manifests, indexes and descriptors; bytes are kept as they came |
 //! | [`blob`] | content on its way: where its bytes can be read, again if need be |
+//! | [`partial`] | blobs of which not all has come, kept for a later pull |
+//! | [`cache`] | content that has been pulled before |
 //! | [`client`] | how registries are spoken to |
 //! | [`source`] | where a push comes from |
 //! | [`sink`] | where a pull goes to |
@@ -19,6 +21,7 @@
 //! | [`server`] | the embedded registry |
 
 pub mod blob;
+pub mod cache;
 pub mod client;
 mod daemon;
 pub mod digest;
@@ -26,6 +29,7 @@ mod layout;
 pub mod manifest;
 pub mod media;
 pub mod name;
+pub mod partial;
 pub mod pipeline;
 pub mod secret;
 pub mod server;

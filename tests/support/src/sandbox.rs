@@ -126,6 +126,8 @@ impl Sandbox {
             .env("HOME", self.path("home"))
             .env("PATH", format!("{}:/usr/bin:/bin", self.path("bin").display()))
             .env("IDPBUILDER_OCI_CACHE_DIR", self.cache())
+            // What all sandboxes share is compiled code; content from another test would change what this one counts.
+            .env("IDPBUILDER_OCI_CACHE", "false")
             .current_dir(self.path("work"))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

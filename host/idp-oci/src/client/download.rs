@@ -40,6 +40,27 @@ impl Client {
         blob: &Descriptor,
         verify: Verify,
     ) -> Result<Chunks, ClientError> {
+        let hasher = (verify == Verify::Here).then(|| Hasher::new(blob.digest.algorithm()));
+        self.open_blob(repository, blob, 0, hasher).await
+    }
+
+    /// The same from `start` on, which is within the blob. Who reads it has the rest and checks the whole.
+    pub async fn fetch_rest(
+        &self,
+        repository: &Repository,
+        blob: &Descriptor,
+        start: u64,
+    ) -> Result<Chunks, ClientError> {
+        self.open_blob(repository, blob, start, None).await
+    }
+
+    async fn open_blob(
+        &self,
+        repository: &Repository,
+        blob: &Descriptor,
+        start: u64,
+        hasher: Option<Hasher>,
+    ) -> Result<Chunks, ClientError> {
         let url = self.url(repository, &format!("blobs/{}", blob.digest));
         let what = format!("download of blob {} from {}/{repository}", blob.digest.short(), self.registry());
         let call = Call::new(Method::GET, url, Access::Pull.scopes(repository), what);
@@ -47,12 +68,13 @@ impl Client {
             client: self.clone(),
             call,
             blob: blob.clone(),
-            position: 0,
-            hasher: (verify == Verify::Here).then(|| Hasher::new(blob.digest.algorithm())),
+            position: start,
+            hasher,
             response: None,
             skip: 0,
             waits: self.shared.options.retry.waits(),
-            broke_at: 0,
+            broke_at: start,
+            whole: false,
         };
         download.open().await?;
         Ok(try_unfold(download, async |mut download: Download| {
@@ -76,18 +98,28 @@ struct Download {
     waits: Waits,
     /// Where it broke last.
     broke_at: u64,
+    /// Ranges are not asked for.
+    whole: bool,
 }
 
 impl Download {
     /// Asks for the rest. Asks the registry itself, also after a redirect whose target has expired (case 66).
     async fn open(&mut self) -> Result<(), ClientError> {
         self.call.headers.remove(RANGE);
-        if self.position > 0 {
+        if self.position > 0 && !self.whole {
             let range = format!("bytes={}-", self.position);
             let value = http::HeaderValue::from_str(&range).expect("digits stand in every header");
             self.call.headers.insert(RANGE, value);
         }
-        let answered = self.client.call(&self.call).await?;
+        let mut answered = self.client.call(&self.call).await?;
+        if answered.response.status == StatusCode::RANGE_NOT_SATISFIABLE
+            && self.call.headers.contains_key(RANGE)
+        {
+            // The range lies within the blob: who says otherwise does not do ranges well, and is not asked for one again.
+            self.whole = true;
+            self.call.headers.remove(RANGE);
+            answered = self.client.call(&self.call).await?;
+        }
         let response = &answered.response;
         self.skip = 0;
         match response.status {

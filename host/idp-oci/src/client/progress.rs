@@ -18,6 +18,8 @@ pub enum Outcome {
     Skipped,
     /// Its bytes came from the registry.
     Received,
+    /// The content cache had it.
+    Cached,
 }
 
 /// One thing that happened. Sizes in bytes, waits in milliseconds.

@@ -2,10 +2,12 @@
 //! Bounded in depth and in number, whatever an index says (case 60).
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::{PipelineError, platform};
+use crate::cache::Cache;
 use crate::client::{Client, ClientError, Event, Kind};
 use crate::digest::Digest;
 use crate::manifest::{Descriptor, Manifest, Platform, Shape};
@@ -19,20 +21,55 @@ const DEEPEST: usize = 8;
 const MOST: usize = 10_000;
 const MOST_BYTES: u64 = 64 * 1024 * 1024;
 
+/// Where manifests are got.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place<'a> {
+    pub(super) client: &'a Client,
+    pub(super) repository: &'a Repository,
+    /// Asked first for what is named by digest.
+    pub(super) cache: Option<&'a Arc<Cache>>,
+}
+
+impl Place<'_> {
+    async fn manifest(
+        self,
+        target: &Target,
+        expected: Option<&Descriptor>,
+    ) -> Result<Manifest, PipelineError> {
+        if let (Some(cache), Target::Digest(digest)) = (self.cache, target) {
+            let (cache, digest, expected) = (Arc::clone(cache), digest.clone(), expected.cloned());
+            let cached =
+                tokio::task::spawn_blocking(move || cache.manifest(&digest, expected.as_ref())).await;
+            if let Ok(Some(manifest)) = cached {
+                return Ok(manifest);
+            }
+        }
+        let manifest = self.client.manifest(self.repository, target, expected).await?;
+        if let Some(cache) = self.cache {
+            let digest = match target {
+                Target::Digest(digest) => digest.clone(),
+                Target::Tag(_) => manifest.digest().clone(),
+            };
+            let (cache, bytes) = (Arc::clone(cache), manifest.bytes().clone());
+            let _ = tokio::task::spawn_blocking(move || cache.put_manifest(&digest, &bytes)).await;
+        }
+        Ok(manifest)
+    }
+}
+
 /// Gets the manifests. With a platform, of an index only the one image for it.
 pub(super) async fn of(
-    client: &Client,
-    repository: &Repository,
+    place: Place<'_>,
     target: &Target,
     wanted: Option<&Platform>,
     jobs: usize,
 ) -> Result<Plan, PipelineError> {
-    let what = format!("{}/{repository} {target}", client.registry());
-    let mut root = client.manifest(repository, target, None).await?;
+    let what = format!("{}/{} {target}", place.client.registry(), place.repository);
+    let mut root = place.manifest(target, None).await?;
     if let Some(wanted) = wanted {
-        root = choose(client, repository, root, wanted, &what).await?;
+        root = choose(place, root, wanted, &what).await?;
     }
-    let known = children(client, repository, &root, &what, jobs).await?;
+    let known = children(place, &root, &what, jobs).await?;
     let mut plan = Plan { manifests: Vec::new(), blobs: Vec::new(), reference: None };
     let mut visited = HashSet::new();
     arrange(&root, &known, &mut visited, &mut plan.manifests);
@@ -50,8 +87,7 @@ pub(super) async fn of(
 
 /// Goes down to the image for a platform.
 async fn choose(
-    client: &Client,
-    repository: &Repository,
+    place: Place<'_>,
     mut manifest: Manifest,
     wanted: &Platform,
     what: &str,
@@ -75,15 +111,14 @@ async fn choose(
                 available,
             });
         };
-        manifest = get(client, repository, &child).await?;
+        manifest = get(place, &child).await?;
     }
     Err(too_deep(what))
 }
 
 /// Everything below a root, level by level, several at once.
 async fn children(
-    client: &Client,
-    repository: &Repository,
+    place: Place<'_>,
     root: &Manifest,
     what: &str,
     jobs: usize,
@@ -104,7 +139,7 @@ async fn children(
         }
         let got: Vec<Result<Manifest, Digest>> = stream::iter(std::mem::take(&mut level))
             .map(|child| async move {
-                match get(client, repository, &child).await {
+                match get(place, &child).await {
                     // An index may name what was never pushed here (a sparse index, case 57); its bytes stay as they are.
                     Err(PipelineError::Client(error)) if error.kind() == Kind::NotFound => {
                         Ok(Err(child.digest))
@@ -133,7 +168,7 @@ async fn children(
             1 => format!("{what} names manifest {first}, which is not there"),
             count => format!("{what} names {count} manifests that are not there, the first of them {first}"),
         };
-        client.progress().event(Event::Warning { text });
+        place.client.progress().event(Event::Warning { text });
     }
     Ok(known)
 }
@@ -145,16 +180,12 @@ fn below(manifest: &Manifest) -> Vec<Descriptor> {
     }
 }
 
-async fn get(
-    client: &Client,
-    repository: &Repository,
-    child: &Descriptor,
-) -> Result<Manifest, PipelineError> {
+async fn get(place: Place<'_>, child: &Descriptor) -> Result<Manifest, PipelineError> {
     let target = Target::Digest(child.digest.clone());
-    let manifest = client.manifest(repository, &target, Some(child)).await?;
+    let manifest = place.manifest(&target, Some(child)).await?;
     let size = manifest.descriptor().size;
     if size != child.size {
-        let what = format!("manifest {} of {}/{repository}", child.digest, client.registry());
+        let what = format!("manifest {} of {}/{}", child.digest, place.client.registry(), place.repository);
         let problem = format!("it has {size} bytes, and the index says {}", child.size);
         return Err(ClientError::Content { what, problem }.into());
     }

@@ -221,7 +221,9 @@ impl Pushed {
                 self.bytes_sent += size;
             }
             Outcome::Mounted => self.blobs_mounted += 1,
-            Outcome::Exists | Outcome::Skipped | Outcome::Received => self.blobs_existing += 1,
+            Outcome::Exists | Outcome::Skipped | Outcome::Received | Outcome::Cached => {
+                self.blobs_existing += 1
+            }
         }
     }
 }

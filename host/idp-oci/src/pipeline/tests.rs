@@ -522,6 +522,10 @@ impl Sink for Store {
         self.taken().blobs.contains_key(&descriptor.digest)
     }
 
+    fn takes_again(&self) -> bool {
+        true
+    }
+
     async fn blob(&self, descriptor: &Descriptor, chunks: Chunks) -> Result<(), SinkError> {
         let all = chunks.try_fold(Vec::new(), async |mut all, chunk| {
             all.extend_from_slice(&chunk);
@@ -585,12 +589,13 @@ async fn one_platform_of_an_index() {
     let platform = |architecture: &str| {
         serde_json::from_value(serde_json::json!({"os": "linux", "architecture": architecture})).ok()
     };
-    let options = PullOptions { platform: platform("arm64"), jobs: None };
+    let options = PullOptions { platform: platform("arm64"), ..PullOptions::default() };
     let (pulled, store) = fetch(&client(&server), "1", &options).await;
     assert_eq!(&pulled.expect("pulled").digest, source.manifests[1].digest());
     assert_eq!(store.blobs().len(), 3);
     let (refused, store) =
-        fetch(&client(&server), "1", &PullOptions { platform: platform("s390x"), jobs: None }).await;
+        fetch(&client(&server), "1", &PullOptions { platform: platform("s390x"), ..PullOptions::default() })
+            .await;
     let error = refused.expect_err("there is none");
     assert_eq!(error.kind(), Kind::NotFound);
     assert!(error.to_string().ends_with("for linux/s390x; it has linux/amd64, linux/arm64"), "{error}");

@@ -57,6 +57,10 @@ impl Sink for ArchiveSink {
         Ok(())
     }
 
+    fn takes_again(&self) -> bool {
+        true
+    }
+
     async fn blob(&self, descriptor: &Descriptor, chunks: Chunks) -> Result<(), SinkError> {
         let Some(open) = &self.open else {
             return Err(SinkError::Unsupported("no plan was given".to_owned()));

@@ -21,11 +21,20 @@ const WINDOW: usize = 8;
 /// read and checked as well. An error of the stream itself comes back as it was, in [`SinkError::Io`].
 pub(crate) async fn receive<T: Send + 'static>(
     descriptor: &Descriptor,
+    chunks: Chunks,
+    work: impl FnOnce(&mut Received) -> Result<T, SinkError> + Send + 'static,
+) -> Result<T, SinkError> {
+    receive_rest(Verifier::new(descriptor), chunks, work).await
+}
+
+/// The same for what follows the bytes that `verifier` has seen.
+pub(crate) async fn receive_rest<T: Send + 'static>(
+    verifier: Verifier,
     mut chunks: Chunks,
     work: impl FnOnce(&mut Received) -> Result<T, SinkError> + Send + 'static,
 ) -> Result<T, SinkError> {
     let (sender, receiver) = mpsc::channel(WINDOW);
-    let mut received = Received::new(descriptor.clone(), receiver);
+    let mut received = Received::new(verifier, receiver);
     let thread = blocking(move || {
         let result = work(&mut received).and_then(|value| received.finish().map(|()| value));
         // What went wrong while reading is the cause of whatever `work` made of it.
@@ -77,8 +86,8 @@ pub(crate) struct Received {
 }
 
 impl Received {
-    fn new(descriptor: Descriptor, receiver: mpsc::Receiver<io::Result<Bytes>>) -> Self {
-        let verifier = Verifier::new(&descriptor);
+    fn new(verifier: Verifier, receiver: mpsc::Receiver<io::Result<Bytes>>) -> Self {
+        let descriptor = verifier.descriptor.clone();
         Self { descriptor, receiver, chunk: Bytes::new(), ended: false, verifier, failure: None }
     }
 
@@ -105,6 +114,11 @@ impl Received {
     fn finish(&mut self) -> Result<(), SinkError> {
         while self.fetch()? {}
         Ok(())
+    }
+
+    /// Whether what came is known to be wrong, and not only to end early.
+    pub(crate) fn is_corrupt(&self) -> bool {
+        matches!(self.failure, Some(SinkError::Corrupt(_)))
     }
 
     /// The next chunk as it came, for writers that need no copy; none at the end.
@@ -150,6 +164,11 @@ impl Verifier {
     pub(crate) fn new(descriptor: &Descriptor) -> Self {
         let hasher = Hasher::new(descriptor.digest.algorithm());
         Self { descriptor: descriptor.clone(), hasher: Some(hasher), count: 0 }
+    }
+
+    /// For the same, of which `hasher` has seen the start.
+    pub(crate) fn after(descriptor: &Descriptor, hasher: Hasher) -> Self {
+        Self { descriptor: descriptor.clone(), count: hasher.count(), hasher: Some(hasher) }
     }
 
     /// The next bytes. More than were announced are an error at once.

@@ -1,8 +1,11 @@
 //! `oci:DIR[:TAG]`: an OCI image layout in a directory. Blobs appear under their digest when they are whole and verified;
 //! the index names the image when all of it is there. Several processes may write to one layout.
+//!
+//! Blobs are not waited for until the disk has them: that takes longer than the download where disks are slow, what a power failure
+//! spoils is noticed by its digest, and the next pull mends it. The index is, because other images depend on it.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -14,12 +17,13 @@ use serde_json::value::RawValue;
 use tempfile::NamedTempFile;
 
 use crate::blob::Chunks;
-use crate::digest::{Digest, Hasher};
+use crate::digest::Digest;
 use crate::layout::{self, INDEX, MARKER, MARKER_CONTENT, REF_NAME};
 use crate::manifest::{Descriptor, MAX_MANIFEST};
 use crate::media;
-use crate::sink::check::{blocking, receive};
-use crate::sink::{Plan, Sink, SinkError};
+use crate::partial::{self, KEPT, PREFIX, Partial, is_left};
+use crate::sink::check::{Received, Verifier, blocking, receive, receive_rest};
+use crate::sink::{Have, Plan, Sink, SinkError};
 
 /// How the names of unfinished files start.
 const TEMPORARY: &str = ".idp-";
@@ -32,12 +36,15 @@ pub struct LayoutSink {
     directory: PathBuf,
     name: Option<String>,
     plan: Option<Plan>,
+    /// The permissions that the process gives its files.
+    mode: u32,
+    durable: bool,
 }
 
 impl LayoutSink {
     /// The layout in `directory`, made where there is none. The image is called `name`, else by its reference's tag.
     pub fn new(directory: impl Into<PathBuf>, name: Option<String>) -> Self {
-        Self { directory: directory.into(), name, plan: None }
+        Self { directory: directory.into(), name, plan: None, mode: 0o600, durable: false }
     }
 }
 
@@ -47,12 +54,16 @@ impl Sink for LayoutSink {
         format!("OCI layout {}", self.directory.display())
     }
 
+    fn be_durable(&mut self) {
+        self.durable = true;
+    }
+
     async fn begin(&mut self, plan: &Plan) -> Result<(), SinkError> {
         let directory = self.directory.clone();
         let blobs = plan.blobs.iter().map(|blob| &blob.digest);
         let digests = blobs.chain(plan.manifests.iter().map(|manifest| manifest.digest()));
         let algorithms: Vec<_> = digests.map(|digest| digest.algorithm().as_str()).collect();
-        blocking(move || prepare(&directory, &algorithms)).await?;
+        self.mode = blocking(move || prepare(&directory, &algorithms)).await?;
         self.plan = Some(plan.clone());
         Ok(())
     }
@@ -62,18 +73,56 @@ impl Sink for LayoutSink {
         blocking(move || Ok(is_intact(&directory, &descriptor))).await.unwrap_or(false)
     }
 
+    async fn have(&self, descriptor: &Descriptor) -> Have {
+        if self.has(descriptor).await {
+            return Have::All;
+        }
+        match self.part(descriptor).await {
+            Some(part) if part.position() < descriptor.size => Have::Part(part),
+            // All of it came, and it was not given its name any more.
+            Some(part) => match self.place(descriptor, part).await {
+                Ok(()) => Have::All,
+                Err(_) => Have::Nothing,
+            },
+            None => Have::Nothing,
+        }
+    }
+
+    fn takes_again(&self) -> bool {
+        true
+    }
+
+    async fn rest(&self, descriptor: &Descriptor, mut part: Partial, rest: Chunks) -> Result<(), SinkError> {
+        let what = self.path(descriptor).display().to_string();
+        let verifier =
+            part.hasher().map_or_else(|| Verifier::new(descriptor), |of| Verifier::after(descriptor, of));
+        let part = receive_rest(verifier, rest, move |received| match append(&mut part, received) {
+            Ok(()) => Ok(part),
+            Err(error) => {
+                // What broke off is kept for the next pull, what is wrong is not; a disk that is full is not kept full.
+                if error.is_some() || received.is_corrupt() {
+                    part.discard();
+                }
+                let error = error.unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into());
+                Err(io_error(&what, error))
+            }
+        });
+        self.place(descriptor, part.await?).await
+    }
+
     async fn blob(&self, descriptor: &Descriptor, chunks: Chunks) -> Result<(), SinkError> {
-        let path = self.directory.join(layout::blob_path(&descriptor.digest));
+        let path = self.path(descriptor);
         let (folder, what) = (parent(&path), path.display().to_string());
         let opened = what.clone();
         let file = blocking(move || temporary(&folder).map_err(|error| io_error(&opened, error))).await?;
+        let durable = self.durable;
         let written = receive(descriptor, chunks, move |received| {
             let mut file = file;
             let mut copy = || -> io::Result<()> {
                 while let Some(chunk) = received.next_chunk()? {
                     file.write_all(&chunk)?;
                 }
-                file.as_file().sync_all()
+                if durable { file.as_file().sync_all() } else { Ok(()) }
             };
             copy().map_err(|error| io_error(&what, error))?;
             Ok((file, what))
@@ -84,11 +133,53 @@ impl Sink for LayoutSink {
 
     async fn finish(mut self: Box<Self>) -> Result<(), SinkError> {
         let Some(plan) = self.plan.take() else { return Ok(()) };
-        blocking(move || publish(&self.directory, self.name.as_deref(), &plan)).await
+        blocking(move || publish(&self.directory, self.name.as_deref(), &plan, self.durable)).await
     }
 
     /// Blobs that have come stay: they are whole, and the next pull need not fetch them again.
     async fn abort(self: Box<Self>) {}
+}
+
+impl LayoutSink {
+    fn path(&self, descriptor: &Descriptor) -> PathBuf {
+        self.directory.join(layout::blob_path(&descriptor.digest))
+    }
+
+    /// Where an earlier pull stopped, or a new start. A layout that cannot keep parts is written without.
+    async fn part(&self, descriptor: &Descriptor) -> Option<Partial> {
+        let (folder, blob) = (parent(&self.path(descriptor)), descriptor.clone());
+        let opened = blocking(move || {
+            let what = folder.display().to_string();
+            Partial::open(&folder, &blob).map_err(|error| io_error(&what, error))
+        });
+        opened
+            .await
+            .inspect_err(|error| tracing::debug!(target: "idp::sink", %error, "no part is kept"))
+            .ok()?
+    }
+
+    /// Gives a verified blob its name.
+    async fn place(&self, descriptor: &Descriptor, part: Partial) -> Result<(), SinkError> {
+        let (path, mode, durable) = (self.path(descriptor), self.mode, self.durable);
+        blocking(move || {
+            let place = || {
+                if durable {
+                    part.sync()?;
+                }
+                part.place(&path, Permissions::from_mode(mode))
+            };
+            place().map_err(|error| io_error(&path.display().to_string(), error))
+        })
+        .await
+    }
+}
+
+/// Writes what comes. The error is that of writing; none is in it when it was the stream that ended.
+fn append(part: &mut Partial, received: &mut Received) -> Result<(), Option<io::Error>> {
+    while let Some(chunk) = received.next_chunk().map_err(|_| None)? {
+        part.append(&chunk).map_err(Some)?;
+    }
+    Ok(())
 }
 
 pub(crate) fn io_error(what: &str, error: io::Error) -> SinkError {
@@ -123,8 +214,9 @@ pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
-/// Makes the directories and files that every layout has, so that it is valid whatever happens next.
-fn prepare(directory: &Path, algorithms: &[&str]) -> Result<(), SinkError> {
+/// Makes the directories and files that every layout has, so that it is valid whatever happens next. The permissions that files
+/// get here.
+fn prepare(directory: &Path, algorithms: &[&str]) -> Result<u32, SinkError> {
     let io = |error| io_error(&directory.display().to_string(), error);
     match std::fs::read_dir(directory) {
         Ok(mut entries) => {
@@ -149,7 +241,9 @@ fn prepare(directory: &Path, algorithms: &[&str]) -> Result<(), SinkError> {
     if !directory.join(INDEX).exists() {
         write_index(directory, &Index::default())?;
     }
-    read_index(directory).map(drop)
+    read_index(directory)?;
+    let probe = temporary(directory).and_then(|file| file.as_file().metadata()).map_err(io)?;
+    Ok(probe.permissions().mode() & 0o777)
 }
 
 /// Held while the index changes; other processes wait. The marker file is the lock: it is there and never replaced.
@@ -174,14 +268,10 @@ fn lock(directory: &Path) -> Result<File, SinkError> {
 fn remove_stale(folder: &Path) -> io::Result<()> {
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
-        if !entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
-            continue;
-        }
-        let is_old = entry
-            .metadata()
-            .and_then(|metadata| metadata.modified())
-            .is_ok_and(|time| time.elapsed().is_ok_and(|age| age > STALE));
-        if is_old && File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok()) {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let age = if name.starts_with(PREFIX) { KEPT } else { STALE };
+        if name.starts_with(TEMPORARY) && is_left(&entry.path(), age) {
             let _ = std::fs::remove_file(entry.path());
         }
     }
@@ -191,24 +281,18 @@ fn remove_stale(folder: &Path) -> io::Result<()> {
 fn is_intact(directory: &Path, descriptor: &Descriptor) -> bool {
     let path = directory.join(layout::blob_path(&descriptor.digest));
     let hash = || -> io::Result<bool> {
-        let mut file = File::open(path)?;
+        let file = File::open(path)?;
         let metadata = file.metadata()?;
         if !metadata.is_file() || metadata.len() != descriptor.size {
             return Ok(false);
         }
-        let mut hasher = Hasher::new(descriptor.digest.algorithm());
-        let mut buffer = vec![0; 256 * 1024];
-        loop {
-            match file.read(&mut buffer)? {
-                0 => return Ok(hasher.finish() == descriptor.digest),
-                count => hasher.update(&buffer[..count]),
-            }
-        }
+        let hasher = partial::hash(&file, descriptor.size, descriptor.digest.algorithm())?;
+        Ok(hasher.finish() == descriptor.digest)
     };
     hash().unwrap_or(false)
 }
 
-fn publish(directory: &Path, name: Option<&str>, plan: &Plan) -> Result<(), SinkError> {
+fn publish(directory: &Path, name: Option<&str>, plan: &Plan, durable: bool) -> Result<(), SinkError> {
     for blob in &plan.blobs {
         let path = directory.join(layout::blob_path(&blob.digest));
         if !std::fs::metadata(&path).is_ok_and(|metadata| metadata.len() == blob.size) {
@@ -218,12 +302,14 @@ fn publish(directory: &Path, name: Option<&str>, plan: &Plan) -> Result<(), Sink
     for manifest in &plan.manifests {
         let path = directory.join(layout::blob_path(manifest.digest()));
         if !is_intact(directory, manifest.descriptor()) {
-            write_whole(&path, manifest.bytes())?;
+            write_whole(&path, manifest.bytes(), durable)?;
         }
     }
     let io = |error| io_error(&directory.display().to_string(), error);
-    for folder in std::fs::read_dir(directory.join("blobs")).map_err(io)? {
-        sync_directory(&folder.map_err(io)?.path()).map_err(io)?;
+    if durable {
+        for folder in std::fs::read_dir(directory.join("blobs")).map_err(io)? {
+            sync_directory(&folder.map_err(io)?.path()).map_err(io)?;
+        }
     }
     let _lock = lock(directory)?;
     let mut index = read_index(directory)?;
@@ -231,11 +317,13 @@ fn publish(directory: &Path, name: Option<&str>, plan: &Plan) -> Result<(), Sink
     write_index(directory, &index)
 }
 
-fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), SinkError> {
+fn write_whole(path: &Path, bytes: &[u8], durable: bool) -> Result<(), SinkError> {
     let write = || -> io::Result<()> {
         let mut file = temporary(&parent(path))?;
         file.write_all(bytes)?;
-        file.as_file().sync_all()?;
+        if durable {
+            file.as_file().sync_all()?;
+        }
         file.persist(path).map_err(|error| error.error)?;
         Ok(())
     };
@@ -341,6 +429,6 @@ fn write_index(directory: &Path, index: &Index) -> Result<(), SinkError> {
     let path = directory.join(INDEX);
     let bytes =
         serde_json::to_vec(index).map_err(|error| io_error(&path.display().to_string(), error.into()))?;
-    write_whole(&path, &bytes)?;
+    write_whole(&path, &bytes, true)?;
     sync_directory(directory).map_err(|error| io_error(&path.display().to_string(), error))
 }

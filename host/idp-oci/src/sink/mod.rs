@@ -14,6 +14,7 @@ use async_trait::async_trait;
 use crate::blob::Chunks;
 use crate::manifest::{Descriptor, Manifest};
 use crate::name::Reference;
+use crate::partial::Partial;
 
 pub use archive::ArchiveSink;
 pub use directory::{DirectorySink, Limits};
@@ -61,6 +62,17 @@ pub enum SinkError {
     },
 }
 
+/// What a sink has of a blob.
+#[derive(Debug)]
+pub enum Have {
+    /// Nothing, and what comes must come from its start.
+    Nothing,
+    /// Its start, maybe of no bytes yet: [`Sink::rest`] takes what follows.
+    Part(Partial),
+    /// All of it, checked.
+    All,
+}
+
 /// Something that can be pulled to.
 #[async_trait]
 pub trait Sink: Send + Sync {
@@ -77,12 +89,31 @@ pub trait Sink: Send + Sync {
         false
     }
 
+    /// Success is to mean that the disk has everything, and not only that it has been written: for machines that lose power. Sinks
+    /// that always see to that, and those without a disk, have nothing to do.
+    fn be_durable(&mut self) {}
+
     /// Told once, before any blob.
     async fn begin(&mut self, plan: &Plan) -> Result<(), SinkError>;
 
     /// True when it has this content already and has checked it.
     async fn has(&self, _descriptor: &Descriptor) -> bool {
         false
+    }
+
+    /// What it has of this content. A sink that keeps what a broken pull left says more than [`Sink::has`] can.
+    async fn have(&self, descriptor: &Descriptor) -> Have {
+        if self.has(descriptor).await { Have::All } else { Have::Nothing }
+    }
+
+    /// True when a blob that was found to be damaged may be given again. What was passed on cannot be taken back.
+    fn takes_again(&self) -> bool {
+        false
+    }
+
+    /// Takes what follows a part, verifying the whole. On an error of the stream the part stays for the next pull.
+    async fn rest(&self, descriptor: &Descriptor, _part: Partial, _rest: Chunks) -> Result<(), SinkError> {
+        Err(SinkError::Unsupported(format!("parts are not kept, and {} came as one", descriptor.digest)))
     }
 
     /// Takes one blob, verifying size and digest while it streams. On an error nothing of it stays.

@@ -2,7 +2,7 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `push`, `pull`, `list`, `search`, `delete`, `login`, `registry`, `doctor`, `provider`, `completions`, `docs` | a command each: arguments, conversion, what is printed |
+//! | `push`, `pull`, `cache`, `list`, `search`, `delete`, `login`, `registry`, `doctor`, `provider`, `completions`, `docs` | a command each: arguments, conversion, what is printed |
 //! | [`connect`] | the flags that say which registry and as whom |
 //! | [`ui`], [`progress`], [`log`] | the streams |
 //! | [`error`] | failures as sentences, hints and exit codes |
@@ -28,6 +28,7 @@ use crate::config::env::{self, Environment};
 use crate::config::known::Known;
 use crate::ops::{self, Context};
 
+pub mod cache;
 pub mod completions;
 pub mod connect;
 pub mod delete;
@@ -100,6 +101,7 @@ enum Command {
     Login(login::LoginArgs),
     Logout(login::LogoutArgs),
     Registry(registry::Args),
+    Cache(cache::Args),
     Provider(provider::Args),
     Completions(completions::Args),
     /// Prints the reference of all commands as Markdown
@@ -200,6 +202,7 @@ fn dispatch(command: Command, session: &Session) -> Result<(), Stop> {
         Command::Login(args) => login::login(args, session),
         Command::Logout(args) => login::logout(&args, session),
         Command::Registry(args) => registry::run(args, session),
+        Command::Cache(args) => cache::run(&args, session),
         Command::Provider(args) => provider::run(args, session),
         Command::Completions(args) => completions::run(&args, session),
         Command::Docs => docs::run(session),

@@ -84,6 +84,7 @@ impl Drawn {
                     Outcome::Exists => "exists",
                     Outcome::Skipped => "skipped",
                     Outcome::Received => "received",
+                    Outcome::Cached => "cached",
                 };
                 self.console.say(&format!("{}  {:>10}  {word}", digest.short(), size(*bytes)));
             }

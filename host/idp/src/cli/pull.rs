@@ -15,7 +15,9 @@ use crate::ops::pull::Request;
     after_help = "Examples:\n  idp pull registry.example/team/app:1.0                 into the Docker daemon\n  \
   idp pull registry.example/team/app:1.0 oci:./layout:1.0\n  idp pull team/app:1.0 oci-archive:app.tar -r localhost:5000\n  \
   idp pull registry.example/team/manifests:1.2.0 ./manifests   what was pushed from a directory\n\n\
-  No image is named at DEST before everything of it is there and verified. Stdout holds one line, registry/repository@digest."
+  No image is named at DEST before everything of it is there and verified. Stdout holds one line, registry/repository@digest.\n\
+  A pull to a layout that was cut off goes on where it stopped when it is run again. What was pulled before is taken from the \
+  content cache (idp cache)."
 )]
 pub struct Args {
     /// What is pulled: registry/repository[:tag][@digest], or without the registry in the default one
@@ -27,6 +29,9 @@ pub struct Args {
     /// Only this platform of a multi-platform image: os/arch[/variant]
     #[arg(long, value_name = "PLATFORM", value_parser = platform)]
     platform: Option<Platform>,
+    /// Wait until the disk has every blob of a layout: for machines that may lose power. Archives and directories always wait
+    #[arg(long)]
+    sync: bool,
     #[command(flatten)]
     connect: Connect,
 }
@@ -37,11 +42,20 @@ pub(super) fn run(args: Args, session: &Session) -> Result<(), Stop> {
         Some(dest) => format!("pull `{}` to `{dest}`", args.reference),
         None => format!("pull `{}`", args.reference),
     };
-    let request = Request { reference: args.reference, destination: args.dest, platform: args.platform };
+    let request = Request {
+        reference: args.reference,
+        destination: args.dest,
+        platform: args.platform,
+        sync: args.sync,
+    };
     let pulled = session.work(&doing, options, async |context| ops::pull::pull(context, request).await)?;
     let console = &session.console;
+    let cached = match pulled.blobs_cached {
+        0 => String::new(),
+        count => format!(", {count} from the cache"),
+    };
     console.say(&format!(
-        "Pulled {} to {}: {} blobs, {} received ({}), through provider {}",
+        "Pulled {} to {}: {} blobs, {} received ({}){cached}, through provider {}",
         pulled.reference,
         pulled.destination,
         pulled.blobs,

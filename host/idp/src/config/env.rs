@@ -42,6 +42,11 @@ pub const REGISTRY_INSECURE: Variable = plain(
 /// Content cache.
 pub const CACHE_DIR: Variable =
     plain("IDPBUILDER_OCI_CACHE_DIR", "The content cache; `~/.idpbuilder/oci-cache` unless set.");
+/// Whether there is a content cache.
+pub const CACHE: Variable = plain(
+    "IDPBUILDER_OCI_CACHE",
+    "`false`: the content cache is not used; as `cache.enabled` in `registries.yaml`.",
+);
 /// Seconds without progress.
 pub const TIMEOUT: Variable =
     plain("IDPBUILDER_OCI_TIMEOUT", "Seconds one request may take without moving a byte; 300 unless set.");
@@ -96,6 +101,7 @@ pub const VARIABLES: &[Variable] = &[
     REGISTRY_TOKEN,
     REGISTRY_INSECURE,
     CACHE_DIR,
+    CACHE,
     TIMEOUT,
     RETRY_COUNT,
     MANIFEST_MAX,

@@ -1,11 +1,11 @@
-//! What a person or an administrator has decided: environment, files, credentials. May depend on `idp_oci::{name, secret}`;
+//! What a person or an administrator has decided: environment, files, credentials. May depend on `idp_oci::{name, secret}` and the cache's limits;
 //! reaches no network but for [`cloud`] (credential helpers are processes, run by [`helper`]).
 //!
 //! | module | holds |
 //! |---|---|
 //! | [`env`] | every environment variable, and the only reads of them |
 //! | [`paths`] | where our own files are |
-//! | [`registries`] | `registries.yaml` |
+//! | [`registries`], [`size`] | `registries.yaml`; the sizes in it |
 //! | [`docker`] | Docker's and podman's credential files |
 //! | [`helper`] | the credential helper protocol |
 //! | [`credentials`] | which credential is used, and where it came from |
@@ -22,5 +22,6 @@ pub mod helper;
 pub mod known;
 pub mod paths;
 pub mod registries;
+pub mod size;
 pub mod sources;
 pub mod store;

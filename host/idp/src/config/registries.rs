@@ -5,9 +5,12 @@ use std::fmt;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use idp_oci::cache::Limits;
 use idp_oci::name::{NameError, Registry};
 use idp_oci::secret::Secret;
 use serde::Deserialize;
+
+use super::size::Size;
 
 /// Nobody's configuration is larger; a wrong file is refused before it is parsed.
 const LARGEST: u64 = 1024 * 1024;
@@ -21,6 +24,9 @@ pub struct Registries {
     /// Whether pushing is allowed at all.
     #[serde(default)]
     pub oci_push: OciPush,
+    /// What is kept of what was pulled.
+    #[serde(default)]
+    pub cache: CacheConfig,
     /// What is known about each registry, by `host[:port]`.
     #[serde(default)]
     pub registries: BTreeMap<RegistryKey, RegistryConfig>,
@@ -39,6 +45,25 @@ pub struct OciPush {
 impl Default for OciPush {
     fn default() -> Self {
         Self { enabled: true }
+    }
+}
+
+/// `cache`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct CacheConfig {
+    /// `false`: nothing is kept, and nothing that was kept is used.
+    pub enabled: bool,
+    /// Bytes in all; what was not used for longest goes.
+    pub limit: Size,
+    /// Larger blobs are not kept.
+    pub blob_limit: Size,
+}
+
+impl Default for CacheConfig {
+    fn default() -> Self {
+        let limits = Limits::default();
+        Self { enabled: true, limit: Size(limits.total), blob_limit: Size(limits.blob) }
     }
 }
 
@@ -361,6 +386,7 @@ mod tests {
         let text = "
 default: https://registry.example:5000
 ociPush: {enabled: false}
+cache: {limit: 10GiB, blobLimit: 1000000}
 registries:
   registry.example:5000:
     provider: ./mine.wasm
@@ -377,6 +403,8 @@ registries:
         let parsed = parse(text, 0o644).expect("parsed");
         assert_eq!(parsed.default.as_ref().expect("a default").registry.as_str(), "registry.example:5000");
         assert!(!parsed.oci_push.enabled);
+        let cache = parsed.cache;
+        assert_eq!((cache.enabled, cache.limit.0, cache.blob_limit.0), (true, 10 << 30, 1_000_000));
         let config = parsed.get(&"registry.example:5000".parse().expect("a registry")).expect("an entry");
         assert_eq!(config.provider.as_deref(), Some("./mine.wasm"));
         assert_eq!((config.create, config.visibility), (Some(CreateRule::Parent), Some(Visibility::Public)));
@@ -399,6 +427,7 @@ registries:
             ),
             ("registries:\n  a.example:\n    credentials: {passwordEnv: z}\n", "a.example", "no username"),
             ("registries: [\n", ":", "registries.yaml"),
+            ("cache: {limit: much}\n", "/h/registries.yaml:1:", "is not a size"),
         ] {
             let error = parse(text, 0o600).expect_err(text);
             assert!(error.contains(place) && (error.contains(word) || word == "insecure"), "{error}");

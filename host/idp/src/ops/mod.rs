@@ -8,6 +8,7 @@
 //! | [`session`] | a client for one registry, with its provider and credentials |
 //! | [`slots`] | the credentials of a provider, from the sources that it may use |
 //! | [`push`], [`pull`] | move images and artifacts |
+//! | [`cache`] | the content cache: how much is in it, and making room |
 //! | [`login`] | verify and keep credentials; forget them |
 //! | [`list`], [`search`], [`pages`], [`entry`] | repositories and tags, of one registry or several, page by page |
 //! | [`delete`], `removal` | delete what was named and nothing else; the same by the specification |
@@ -18,6 +19,7 @@
 //! | [`transport`] | the providers' requests, over the pipeline's connections |
 //! | [`error`] | how all of these fail |
 
+pub mod cache;
 pub mod choose;
 pub mod context;
 pub mod delete;

@@ -8,7 +8,7 @@ use idp_oci::sink;
 use serde::Serialize;
 
 use super::session::{self, Subject};
-use super::{Context, Error};
+use super::{Context, Error, cache};
 
 /// Where an image goes that is given no place.
 const DAEMON: &str = "docker-daemon:";
@@ -22,6 +22,8 @@ pub struct Request {
     pub destination: Option<String>,
     /// Only this platform.
     pub platform: Option<Platform>,
+    /// Success means that the disk has everything.
+    pub sync: bool,
 }
 
 /// What was pulled.
@@ -44,8 +46,10 @@ pub struct Pulled {
     pub blobs: usize,
     /// Those whose bytes came.
     pub blobs_received: usize,
-    /// How many bytes these have.
+    /// How many bytes the registry sent of these; an earlier pull may have left the start of some.
     pub bytes_received: u64,
+    /// Those that the content cache had.
+    pub blobs_cached: usize,
     /// The provider's name and version.
     pub provider: String,
     /// What the registry says about how often it may be asked.
@@ -59,11 +63,14 @@ pub async fn pull(context: &Context, request: Request) -> Result<Pulled, Error> 
     let base = std::env::current_dir()
         .map_err(|error| Error::Io { what: "finding the current directory".to_owned(), error })?;
     let destination = request.destination.unwrap_or_else(|| DAEMON.to_owned());
-    let sink = sink::open(&destination, &base)?;
+    let mut sink = sink::open(&destination, &base)?;
+    if request.sync {
+        sink.be_durable();
+    }
     let shown = sink.describe();
     let session = session::open(context, Subject::from(&reference)).await?;
     let platform = request.platform.or_else(|| sink.wants_one_platform().then(this_platform));
-    let options = PullOptions { platform, ..PullOptions::default() };
+    let options = PullOptions { platform, cache: cache::of(context)?, ..PullOptions::default() };
     let pulled = pipeline::pull(
         &session.client,
         session.on_wire(&reference.repository),
@@ -81,8 +88,9 @@ pub async fn pull(context: &Context, request: Request) -> Result<Pulled, Error> 
         media_type: pulled.media_type,
         destination: shown,
         manifests: pulled.manifests,
-        blobs: pulled.blobs_received + pulled.blobs_existing,
+        blobs: pulled.blobs_received + pulled.blobs_cached + pulled.blobs_existing,
         blobs_received: pulled.blobs_received,
+        blobs_cached: pulled.blobs_cached,
         bytes_received: pulled.bytes_received,
         rate_limit: session.rate_limit(),
         provider: session.provider,
