@@ -2,17 +2,21 @@
 //! ends well only when size and digest are right (cases 65, 67, 68). Depends on `call`.
 
 use std::io;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream::try_unfold;
-use http::header::RANGE;
-use http::{Method, StatusCode};
+use http::header::{ETAG, RANGE};
+use http::{HeaderValue, Method, StatusCode};
+use url::Url;
 
 use super::auth::Access;
-use super::call::{Call, is_passing};
+use super::call::{Answered, Call, is_passing};
 use super::http::Response;
 use super::progress::Event;
+use super::redirect::same_origin;
 use super::retry::Waits;
 use super::{Client, ClientError};
 use crate::blob::Chunks;
@@ -61,21 +65,8 @@ impl Client {
         start: u64,
         hasher: Option<Hasher>,
     ) -> Result<Chunks, ClientError> {
-        let url = self.url(repository, &format!("blobs/{}", blob.digest));
-        let what = format!("download of blob {} from {}/{repository}", blob.digest.short(), self.registry());
-        let call = Call::new(Method::GET, url, Access::Pull.scopes(repository), what);
-        let mut download = Download {
-            client: self.clone(),
-            call,
-            blob: blob.clone(),
-            position: start,
-            hasher,
-            response: None,
-            skip: 0,
-            waits: self.shared.options.retry.waits(),
-            broke_at: start,
-            whole: false,
-        };
+        let mut download = Download::new(self, repository, blob, start..blob.size);
+        download.hasher = hasher;
         download.open().await?;
         Ok(try_unfold(download, async |mut download: Download| {
             let chunk = download.next().await.map_err(io::Error::other)?;
@@ -85,12 +76,15 @@ impl Client {
     }
 }
 
-struct Download {
+/// A blob, or a piece of one, on its way.
+pub(super) struct Download {
     client: Client,
     call: Call,
     blob: Descriptor,
-    /// Bytes yielded.
-    position: u64,
+    /// Where the next bytes belong.
+    pub(super) position: u64,
+    /// Where it ends: the blob's size, but for pieces.
+    pub(super) end: u64,
     hasher: Option<Hasher>,
     response: Option<Response>,
     /// Bytes of the answer that have been yielded before.
@@ -100,18 +94,86 @@ struct Download {
     broke_at: u64,
     /// Ranges are not asked for.
     whole: bool,
+    /// One of several pieces: what all of them must be pieces of.
+    pub(super) origin: Option<Arc<Origin>>,
+}
+
+/// Where the pieces of a blob come from.
+#[derive(Debug)]
+pub(super) struct Origin {
+    /// What the registry's redirect led to; asked first, until it refuses (it may expire, case 66).
+    pub(super) direct: Mutex<Option<Url>>,
+    /// What each piece must be a piece of.
+    pub(super) etag: Option<HeaderValue>,
 }
 
 impl Download {
+    /// Nothing is asked yet.
+    pub(super) fn new(
+        client: &Client,
+        repository: &Repository,
+        blob: &Descriptor,
+        range: Range<u64>,
+    ) -> Self {
+        let url = client.url(repository, &format!("blobs/{}", blob.digest));
+        let what =
+            format!("download of blob {} from {}/{repository}", blob.digest.short(), client.registry());
+        Self {
+            client: client.clone(),
+            call: Call::new(Method::GET, url, Access::Pull.scopes(repository), what),
+            blob: blob.clone(),
+            position: range.start,
+            end: range.end,
+            hasher: None,
+            response: None,
+            skip: 0,
+            waits: client.shared.options.retry.waits(),
+            broke_at: range.start,
+            whole: false,
+            origin: None,
+        }
+    }
+
+    /// Where the bytes of the last answer came from.
+    pub(super) fn answered_by(&self) -> Option<Origin> {
+        let response = self.response.as_ref()?;
+        let direct = (!same_origin(&response.url, &self.call.url)).then(|| response.url.clone());
+        Some(Origin { direct: Mutex::new(direct), etag: response.headers.get(ETAG).cloned() })
+    }
+
+    /// Asks; of pieces, first where the registry led to before.
+    async fn ask(&mut self) -> Result<Answered, ClientError> {
+        let direct = self.origin.as_ref().and_then(|origin| lock(&origin.direct).clone());
+        if let Some(direct) = direct {
+            let home = std::mem::replace(&mut self.call.url, direct);
+            let answered = self.client.call(&self.call).await;
+            self.call.url = home;
+            match answered {
+                Ok(answered) if answered.response.status == StatusCode::PARTIAL_CONTENT => {
+                    return Ok(answered);
+                }
+                Err(error) if is_passing(&error) => return Err(error),
+                _ => {}
+            }
+        }
+        let answered = self.client.call(&self.call).await?;
+        if let Some(origin) = &self.origin {
+            let url = &answered.response.url;
+            *lock(&origin.direct) = (!same_origin(url, &self.call.url)).then(|| url.clone());
+        }
+        Ok(answered)
+    }
+
     /// Asks for the rest. Asks the registry itself, also after a redirect whose target has expired (case 66).
-    async fn open(&mut self) -> Result<(), ClientError> {
+    pub(super) async fn open(&mut self) -> Result<(), ClientError> {
         self.call.headers.remove(RANGE);
-        if self.position > 0 && !self.whole {
-            let range = format!("bytes={}-", self.position);
+        if (self.position > 0 || self.end < self.blob.size) && !self.whole {
+            let last = if self.end < self.blob.size { (self.end - 1).to_string() } else { String::new() };
+            let range = format!("bytes={}-{last}", self.position);
             let value = http::HeaderValue::from_str(&range).expect("digits stand in every header");
             self.call.headers.insert(RANGE, value);
         }
-        let mut answered = self.client.call(&self.call).await?;
+        let mut answered = self.ask().await?;
         if answered.response.status == StatusCode::RANGE_NOT_SATISFIABLE
             && self.call.headers.contains_key(RANGE)
         {
@@ -122,6 +184,12 @@ impl Download {
         }
         let response = &answered.response;
         self.skip = 0;
+        if let Some(origin) = &self.origin
+            && (response.status != StatusCode::PARTIAL_CONTENT
+                || origin.etag.as_ref() != response.headers.get(ETAG))
+        {
+            return Err(self.content("the pieces that the registry sends are not of one whole"));
+        }
         match response.status {
             StatusCode::OK => {
                 let promised = response.header("content-length").and_then(|value| value.parse::<u64>().ok());
@@ -134,9 +202,10 @@ impl Download {
                 }
                 // It may not know ranges.
                 self.skip = self.position;
+                self.end = self.blob.size;
             }
-            StatusCode::PARTIAL_CONTENT if self.position > 0 => {
-                let expect = format!("bytes {}-{}/", self.position, self.blob.size.saturating_sub(1));
+            StatusCode::PARTIAL_CONTENT if self.call.headers.contains_key(RANGE) => {
+                let expect = format!("bytes {}-{}/", self.position, self.end.saturating_sub(1));
                 let range = response.header("content-range").unwrap_or_default();
                 let total = range.strip_prefix(&expect);
                 if !total.is_some_and(|total| total == "*" || total == self.blob.size.to_string()) {
@@ -149,7 +218,7 @@ impl Download {
         Ok(())
     }
 
-    async fn next(&mut self) -> Result<Option<Bytes>, ClientError> {
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, ClientError> {
         loop {
             if self.response.is_none() {
                 self.open().await?;
@@ -165,10 +234,10 @@ impl Download {
                     }
                     return self.take(chunk).map(Some);
                 }
-                Ok(None) if self.position == self.blob.size => return self.finish().map(|()| None),
+                Ok(None) if self.position == self.end => return self.finish().map(|()| None),
                 Ok(None) => super::http::HttpError::Broken("the body ended early".to_owned()),
                 // Everything is there; how the connection ended does not matter.
-                Err(_) if self.position == self.blob.size => return self.finish().map(|()| None),
+                Err(_) if self.position == self.end => return self.finish().map(|()| None),
                 Err(error) => error,
             };
             self.response = None;
@@ -198,17 +267,24 @@ impl Download {
     }
 
     fn take(&mut self, chunk: Bytes) -> Result<Bytes, ClientError> {
-        self.position += chunk.len() as u64;
-        if self.position > self.blob.size {
+        let position = self.position + chunk.len() as u64;
+        if position > self.blob.size {
             return Err(
                 self.content(&format!("more than the {} bytes that the manifest says", self.blob.size))
             );
         }
+        if position > self.end {
+            return Err(self.content("the registry sends more than the piece that was asked for"));
+        }
+        self.position = position;
         if let Some(hasher) = &mut self.hasher {
             hasher.update(&chunk);
         }
-        let digest = self.blob.digest.clone();
-        self.client.progress().event(Event::BlobAdvanced { digest, position: self.position });
+        // Pieces come in any order; who puts them together tells.
+        if self.origin.is_none() {
+            let digest = self.blob.digest.clone();
+            self.client.progress().event(Event::BlobAdvanced { digest, position });
+        }
         Ok(chunk)
     }
 
@@ -224,4 +300,8 @@ impl Download {
     fn content(&self, problem: &str) -> ClientError {
         ClientError::Content { what: self.call.what.clone(), problem: problem.to_owned() }
     }
+}
+
+fn lock(url: &Mutex<Option<Url>>) -> MutexGuard<'_, Option<Url>> {
+    url.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -9,7 +9,7 @@
 //! | `call`, [`probe`] | one request with all of the above; one whose answer is looked at as it is |
 //! | [`learned`] | what talking to it has taught |
 //! | [`peer`], [`rate`] | who is at the other end of TLS; how often it may be asked, in its own words |
-//! | `blob`, `upload`, `download`, `foreign`, `manifest`, `lacking`, `tag`, `referrers`, `fallback` | the verbs |
+//! | `blob`, `upload`, `download`, `ranges`, `foreign`, `manifest`, `lacking`, `tag`, `referrers`, `fallback` | the verbs |
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -35,6 +35,7 @@ pub mod outage;
 pub mod peer;
 pub mod probe;
 pub mod progress;
+mod ranges;
 pub mod rate;
 pub mod redact;
 pub mod redirect;
@@ -55,6 +56,7 @@ pub use fallback::Listed;
 pub use learned::Learned;
 pub use manifest::{Offered, Written};
 pub use progress::{Event, Outcome, Progress, Silent};
+pub use ranges::{RangePolicy, Ranges};
 pub use rate::RateLimit;
 pub use referrers::Referrers;
 pub use scheme::Scheme;

@@ -12,7 +12,7 @@ use super::PipelineError;
 use super::plan::{self, Place};
 use crate::blob::Chunks;
 use crate::cache::{Cache, Filling, Writer};
-use crate::client::{Client, ClientError, Event, Outcome};
+use crate::client::{Client, ClientError, Event, Outcome, RangePolicy, Ranges};
 use crate::digest::Digest;
 use crate::manifest::{Descriptor, Platform};
 use crate::name::{Reference, Repository, Target};
@@ -28,6 +28,8 @@ pub struct PullOptions {
     pub jobs: Option<usize>,
     /// Asked before the registry, and given what comes.
     pub cache: Option<Arc<Cache>>,
+    /// When large blobs are fetched in pieces.
+    pub ranges: RangePolicy,
 }
 
 /// What was pulled.
@@ -112,8 +114,13 @@ pub async fn pull(
     let jobs = jobs.min(sink.concurrency()).max(1);
     let sink = Arc::new(sink);
     let cache = options.cache.clone();
-    let pull =
-        Pull { client: client.clone(), repository: repository.clone(), sink: Arc::clone(&sink), cache };
+    let pull = Pull {
+        client: client.clone(),
+        repository: repository.clone(),
+        sink: Arc::clone(&sink),
+        cache,
+        ranges: Ranges::new(options.ranges),
+    };
     let outcome = blobs(pull, &plan.blobs, jobs, cancel, &mut pulled).await;
     let sink = Arc::into_inner(sink).expect("the tasks that shared it have ended");
     match outcome {
@@ -136,6 +143,7 @@ struct Pull {
     repository: Repository,
     sink: Arc<Box<dyn Sink>>,
     cache: Option<Arc<Cache>>,
+    ranges: Ranges,
 }
 
 async fn blobs(
@@ -275,7 +283,7 @@ impl Pull {
         }
         let from = writer.as_ref().map_or(start, Writer::position).min(blob.size);
         let rest = if from < blob.size || blob.size == 0 {
-            self.client.fetch_rest(&self.repository, blob, from).await?
+            self.client.fetch_ranged(&self.repository, blob, from, &self.ranges).await?
         } else {
             futures_util::stream::empty().boxed()
         };

@@ -3,6 +3,7 @@
 mod auth;
 mod blobs;
 mod manifests;
+mod ranges;
 mod transport;
 
 use std::sync::{Arc, Mutex, PoisonError};
