@@ -22,6 +22,7 @@ mod call;
 mod cause;
 pub mod challenge;
 mod check;
+mod decode;
 pub mod dialect;
 mod download;
 pub mod error;

@@ -137,7 +137,18 @@ impl Ranged {
     async fn next(&mut self) -> Result<Option<Bytes>, ClientError> {
         loop {
             let got = match &mut self.state {
-                State::Single(rest) => return rest.next().await,
+                State::Single(rest) => match rest.next().await {
+                    // Even the rest is not a part of the whole: all of it is asked for, and what is there passed over.
+                    Err(ClientError::Content { .. }) if !rest.whole => {
+                        rest.restart();
+                        continue;
+                    }
+                    Ok(Some(chunk)) => {
+                        self.position += chunk.len() as u64;
+                        return Ok(Some(chunk));
+                    }
+                    got => return got,
+                },
                 State::First(first) => {
                     let started = Instant::now();
                     let got = first.next().await;
@@ -227,10 +238,7 @@ impl Ranged {
             let (sender, chunks) = mpsc::unbounded_channel();
             let task = tokio::spawn(async move {
                 loop {
-                    let chunk = match piece.next().await.transpose() {
-                        Some(chunk) => chunk,
-                        None => return,
-                    };
+                    let Some(chunk) = piece.next().await.transpose() else { return };
                     let failed = chunk.is_err();
                     if sender.send(chunk).is_err() || failed {
                         return;
