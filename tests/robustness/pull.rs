@@ -20,6 +20,8 @@ use crate::support_b::{Memory, header, holds, pull_all, pull_to};
 use crate::{bytes, client, repository, tag};
 
 const BLOB: usize = 300_000;
+/// How the names of blobs begin that a later pull goes on with.
+const PART: &str = ".idp-part-";
 
 /// A registry with an image of one layer of [`BLOB`] bytes, and the layer's digest.
 async fn start() -> (Server, Memory, String) {
@@ -108,7 +110,7 @@ async fn case_65d_the_end() {
         registry.strict_ranges = true;
         registry.blobs.insert(("team/app".to_owned(), digest.clone()), bytes(BLOB - 1));
     });
-    refuses(&server, "416").await;
+    refuses(&server, "download of blob").await;
 }
 
 /// What never gets on is given up.
@@ -177,7 +179,7 @@ async fn case_66b_an_address_that_has_expired() {
 /// Parts that are not of the same thing, by their `ETag` or their length: what is stored is right all the same, or nothing.
 #[tokio::test]
 async fn case_66c_parts_of_different_things() {
-    let size = 24 << 20;
+    let size = 34 << 20;
     let image = Memory::image([bytes(size)]);
     let digest = digest_of(&bytes(size));
     for fault in [
@@ -230,7 +232,7 @@ async fn case_67b_an_encoding_that_is_only_said() {
 
 /// A body that something on the way compressed: what it decodes to counts, when it is what was asked for.
 #[tokio::test]
-#[ignore = "client/download.rs does not look at Content-Encoding: it refuses what is longer, and asks again for the rest of what is shorter"]
+#[ignore = "client/download.rs does not look at Content-Encoding"]
 async fn case_67c_a_body_that_was_compressed_on_the_way() {
     let (server, _, digest) = start().await;
     let reply = Reply::status(200).header("content-encoding", "gzip").body(gzip(&bytes(BLOB)));
@@ -293,7 +295,17 @@ async fn case_68b_more_than_the_manifest_says_leaves_nothing() {
         assert_eq!(error.kind(), Kind::Other, "{error}");
         settle(dir.path());
         whole(dir.path());
+        assert!(!has_part(dir.path(), &digest), "what is wrong is not gone on with");
     }
+}
+
+/// Something is kept of this blob.
+fn has_part(directory: &Path, digest: &str) -> bool {
+    let Ok(entries) = std::fs::read_dir(directory) else { return false };
+    entries.flatten().any(|entry| {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        (name.starts_with(PART) && name.contains(&digest[7..])) || has_part(&entry.path(), digest)
+    })
 }
 
 /// Waits until no unfinished file is left: a thread that was writing when a pull failed removes its own a moment later.
@@ -302,7 +314,8 @@ fn settle(directory: &Path) {
         let Ok(entries) = std::fs::read_dir(directory) else { return false };
         entries.flatten().any(|entry| {
             let name = entry.file_name().to_string_lossy().into_owned();
-            name.starts_with(".idp-") || unfinished(&entry.path())
+            let is_temporary = name.starts_with(".idp-") && !name.starts_with(PART);
+            is_temporary || unfinished(&entry.path())
         })
     }
     for _ in 0..1000 {
@@ -314,7 +327,8 @@ fn settle(directory: &Path) {
     panic!("unfinished files are left in {}", directory.display());
 }
 
-/// Every file below is a finished one: a blob that is what its name says, a layout's marker, an index that names nothing.
+/// Every file below is a finished one: a blob that is what its name says, a layout's marker, an index that names nothing. What a later
+/// pull goes on with is none, and says so by its name.
 fn whole(directory: &Path) -> usize {
     let mut blobs = 0;
     for entry in std::fs::read_dir(directory).expect("a directory") {
@@ -326,7 +340,7 @@ fn whole(directory: &Path) -> usize {
             let index: serde_json::Value =
                 serde_json::from_slice(&std::fs::read(&path).expect("read")).expect("JSON");
             assert!(index["manifests"].as_array().is_some_and(Vec::is_empty), "{index}");
-        } else if name != "oci-layout" {
+        } else if name != "oci-layout" && !name.starts_with(PART) {
             let content = std::fs::read(&path).expect("read");
             assert_eq!(digest_of(&content), format!("sha256:{name}"), "{}", path.display());
             blobs += 1;
@@ -381,6 +395,7 @@ async fn case_68_in_a_small_place() {
         let error = pull_to(&client, sink).await.expect_err("no place for it");
         settle(place);
         let left = whole(place);
+        assert!(!has_part(place, &digest_of(&bytes(BLOB))), "a full disk is not kept full");
         result.push_str(&format!("{:?} {left} {error}\n", error.kind()).replace('\n', " "));
         result.push('\n');
     }
@@ -432,7 +447,7 @@ async fn case_69a_a_pull_that_was_cut_off() {
 
 /// In the middle of a blob: the next pull goes on there.
 #[tokio::test]
-#[ignore = "sink/layout.rs keeps no partial blobs yet"]
+#[ignore = "sink/layout.rs keeps no part of a blob yet"]
 async fn case_69b_a_blob_that_was_cut_off() {
     let (server, _, digest) = start().await;
     server.rule(on("GET", &digest, Fault::Truncate(200_000)));
