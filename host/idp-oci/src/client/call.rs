@@ -130,6 +130,16 @@ impl Client {
         }
     }
 
+    /// The waits of something that is tried here or elsewhere.
+    pub(crate) fn waits(&self) -> Waits {
+        self.shared.options.retry.waits()
+    }
+
+    /// Waits before something is tried again that is not tried here, and says so.
+    pub(crate) async fn told_wait(&self, what: &str, waits: &Waits, wait: Duration, cause: String) {
+        self.wait(what, waits, wait, false, cause).await;
+    }
+
     /// Says that something is tried again; to people only once where many wait for the same.
     fn tell(
         &self,

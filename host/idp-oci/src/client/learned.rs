@@ -9,6 +9,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use super::seen::Seen;
+use crate::digest::Digest;
+use crate::name::Repository;
+
 /// Registries are updated, and names come to stand for others: what was learned is forgotten after so long.
 const LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
 /// A file of ours is far smaller.
@@ -69,6 +73,7 @@ impl State {
 #[derive(Debug, Default)]
 pub struct Learned {
     state: Mutex<State>,
+    seen: Mutex<Seen>,
     file: Option<PathBuf>,
     read: State,
 }
@@ -83,7 +88,8 @@ impl Learned {
     pub fn load(file: impl Into<PathBuf>) -> Self {
         let file = file.into();
         let read = read(&file).unwrap_or_default();
-        Self { state: Mutex::new(read.clone()), file: Some(file), read }
+        let seen = Seen::load(&file.with_extension("seen"));
+        Self { state: Mutex::new(read.clone()), seen: Mutex::new(seen), file: Some(file), read }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -98,6 +104,17 @@ impl Learned {
     /// An answer showed it.
     pub fn learn(&self, which: Trait, holds: bool) {
         *self.state().belief(which) = Some(Belief { holds, until: now() + LIFETIME.as_secs() });
+    }
+
+    /// Whether this blob was brought to the repository, or found there, before.
+    pub fn has_seen(&self, repository: &Repository, digest: &Digest) -> bool {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).has(repository, digest)
+    }
+
+    /// A blob is there (`there`), or is not.
+    pub fn learn_blob(&self, repository: &Repository, digest: &Digest, there: bool) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if there { seen.add(repository, digest) } else { seen.remove(repository, digest) }
     }
 
     /// What it was that the registry asked for last.
@@ -126,8 +143,13 @@ impl Learned {
 
     /// Writes the file when there is something new. A disk that does not take it costs a few requests next time.
     fn save(&self) {
+        let Some(file) = &self.file else { return };
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = seen.save(&file.with_extension("seen")) {
+            tracing::debug!(target: "idp::learned", file = %file.display(), %error, "not kept");
+        }
         let state = self.state().clone();
-        if let (Some(file), true) = (&self.file, differs(&state, &self.read))
+        if let (file, true) = (file, differs(&state, &self.read))
             && let Err(error) = write(file, &state)
         {
             tracing::debug!(target: "idp::learned", file = %file.display(), %error, "not kept");

@@ -43,6 +43,7 @@ pub mod redirect;
 mod referrers;
 pub mod retry;
 pub mod scheme;
+mod seen;
 pub mod standard;
 mod tag;
 #[cfg(test)]
@@ -62,8 +63,8 @@ pub use rate::RateLimit;
 pub use referrers::Referrers;
 pub use scheme::Scheme;
 pub use tag::Names;
-pub use upload::Presence;
 pub(crate) use upload::SMALL;
+pub use upload::{Presence, Unsent};
 
 use self::dialect::{Created, Dialect, DialectError, EnsureState, Ensured, Hints};
 use self::http::Http;

@@ -73,6 +73,22 @@ pub(super) async fn ask(
     manifests: &[Manifest],
     jobs: usize,
 ) -> Result<Ahead, ClientError> {
+    let ahead = find_out(client, repository, manifests, jobs).await?;
+    for digest in &ahead.present {
+        client.learned().learn_blob(repository, digest, true);
+    }
+    for digest in &ahead.missing {
+        client.learned().learn_blob(repository, digest, false);
+    }
+    Ok(ahead)
+}
+
+async fn find_out(
+    client: &Client,
+    repository: &Repository,
+    manifests: &[Manifest],
+    jobs: usize,
+) -> Result<Ahead, ClientError> {
     let mut ahead = Ahead::default();
     let hint = client.hints(repository).await.validates_manifests;
     let root = manifests.last().map(Manifest::digest);
@@ -87,7 +103,16 @@ pub(super) async fn ask(
     let mut rest = worthy.into_iter();
     let known = hint.or_else(|| client.learned().holds(Trait::ValidatesManifests));
     match known {
-        Some(true) => {}
+        Some(true) => {
+            // What this machine brought there is believed to be there: the write by tag is checked, and says so if not.
+            let seen = |digest: &Digest| client.learned().has_seen(repository, digest);
+            let all = manifests.iter().filter_map(blobs).flatten().map(|blob| blob.digest);
+            let all: Vec<Digest> = all.collect();
+            if all.iter().all(seen) {
+                ahead.present.extend(all);
+                return Ok(ahead);
+            }
+        }
         Some(false) => return Ok(ahead),
         None => {
             let Some((manifest, blobs)) = rest.next() else { return Ok(ahead) };

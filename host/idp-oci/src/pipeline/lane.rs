@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::ahead::{self, Ahead};
+use super::live::Lives;
 use super::push::{Destination, Pushed};
 use super::{PipelineError, SMALL};
 use crate::blob::Blob;
@@ -29,8 +30,8 @@ const MOST_LANES: usize = 16;
 /// A destination at work.
 #[derive(Debug)]
 pub(super) struct Lane {
-    client: Client,
-    repository: Repository,
+    pub(super) client: Client,
+    pub(super) repository: Repository,
     tags: Vec<crate::name::Tag>,
     mount_from: Vec<Repository>,
     include_foreign: bool,
@@ -38,7 +39,9 @@ pub(super) struct Lane {
     /// Large uploads wait here; small ones do not.
     bulk: Semaphore,
     /// Fires when this lane is given up, by the caller or because something failed.
-    stop: CancellationToken,
+    pub(super) stop: CancellationToken,
+    /// What came live.
+    pub(super) lives: Lives,
     /// Whether the repository was made ready after a failure; asked once.
     ensured: OnceCell<bool>,
 }
@@ -50,7 +53,8 @@ struct Sent {
     pushed: Pushed,
 }
 
-type Uploads = JoinSet<Result<(u64, Outcome), ClientError>>;
+/// Sizes and outcomes; `None` for what came to nothing yet.
+type Uploads = JoinSet<Result<Option<(u64, Outcome)>, ClientError>>;
 
 impl Lane {
     /// Makes the repository ready where the product wants that.
@@ -78,6 +82,7 @@ impl Lane {
             jobs,
             bulk: Semaphore::new(jobs),
             stop: cancel.child_token(),
+            lives: Lives::default(),
             ensured: OnceCell::new(),
         })
     }
@@ -143,10 +148,19 @@ impl Lane {
                         Err(error) => break error,
                     },
                     Some(Offer::Blob(blob)) => self.blob(*blob, sent, &mut uploads),
+                    Some(Offer::Live(live)) => {
+                        let lane = Arc::clone(self);
+                        uploads.spawn(async move { lane.live(live).await });
+                    }
+                    Some(Offer::Question(question)) => {
+                        let lane = Arc::clone(self);
+                        uploads.spawn(async move { lane.answer(*question).await });
+                    }
                     None => open = false,
                 },
                 Some(done) = uploads.join_next() => match flatten(done) {
-                    Ok((size, outcome)) => sent.pushed.count(size, outcome),
+                    Ok(Some((size, outcome))) => sent.pushed.count(size, outcome),
+                    Ok(None) => {}
                     Err(error) => break error,
                 },
             }
@@ -196,11 +210,15 @@ impl Lane {
             return;
         }
         let (lane, presence) = (Arc::clone(self), sent.ahead.presence(&digest));
-        uploads.spawn(async move { lane.upload(&blob, presence).await });
+        uploads.spawn(async move { lane.upload(&blob, presence).await.map(Some) });
     }
 
     /// Brings one blob to the registry. A failure that the provider can mend (a project that is not there yet) is mended once.
-    async fn upload(&self, blob: &Blob, presence: Presence) -> Result<(u64, Outcome), ClientError> {
+    pub(super) async fn upload(
+        &self,
+        blob: &Blob,
+        presence: Presence,
+    ) -> Result<(u64, Outcome), ClientError> {
         let (digest, size) = (blob.descriptor.digest.clone(), blob.descriptor.size);
         let _turn = if size > SMALL {
             tokio::select! {
@@ -225,7 +243,7 @@ impl Lane {
     }
 
     /// Lets the provider make the repository ready after a failure; true when it did, so that trying again makes sense.
-    async fn mend(&self, error: &ClientError) -> Result<bool, ClientError> {
+    pub(super) async fn mend(&self, error: &ClientError) -> Result<bool, ClientError> {
         let class = error.refusal().map(|refusal| refusal.class()).unwrap_or_default();
         if class.is_empty() {
             return Ok(false);
@@ -295,6 +313,7 @@ impl Lane {
                 (named(manifest).cloned().collect(), Presence::Unknown)
             };
             for digest in wanted {
+                self.client.learned().learn_blob(&self.repository, &digest, false);
                 if let Some(blob) = sent.blobs.get(&digest)
                     && healed.insert(digest)
                 {

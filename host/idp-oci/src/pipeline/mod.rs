@@ -4,10 +4,14 @@
 mod ahead;
 mod error;
 mod lane;
+mod live;
+#[cfg(test)]
+mod live_tests;
 mod plan;
 mod platform;
 mod pull;
 mod push;
+mod split;
 #[cfg(test)]
 mod tests;
 

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::PipelineError;
 use super::lane::Lane;
+use super::split::split;
 use crate::client::{Client, ClientError, Outcome};
 use crate::digest::Digest;
 use crate::name::{Repository, Tag};
@@ -189,7 +190,7 @@ async fn read(
         () = cancel.cancelled() => None,
         () = closed(&ways) => None,
     } {
-        let sends = ways.iter().map(|way| way.send(offer.clone()));
+        let sends = ways.iter().zip(split(offer, ways.len())).map(|(way, offer)| way.send(offer));
         let sent: Vec<bool> = join_all(sends).await.iter().map(Result::is_ok).collect();
         let mut sent = sent.into_iter();
         ways.retain(|_| sent.next().unwrap_or(false));

@@ -76,7 +76,7 @@ fn parse(document: &serde_json::Value) -> Manifest {
     Manifest::parse(Bytes::from(document.to_string()), None).expect("a manifest")
 }
 
-fn image_of(config: &Descriptor, layers: &[Descriptor]) -> Manifest {
+pub(super) fn image_of(config: &Descriptor, layers: &[Descriptor]) -> Manifest {
     parse(&serde_json::json!({
         "schemaVersion": 2, "mediaType": media::OCI_MANIFEST, "config": describe(config),
         "layers": layers.iter().map(describe).collect::<Vec<_>>(),
@@ -117,11 +117,11 @@ fn index() -> Memory {
     }
 }
 
-fn repository() -> Repository {
+pub(super) fn repository() -> Repository {
     "team/app".parse().expect("a repository")
 }
 
-fn tags(tags: &[&str]) -> Vec<Tag> {
+pub(super) fn tags(tags: &[&str]) -> Vec<Tag> {
     tags.iter().map(|tag| tag.parse().expect("a tag")).collect()
 }
 
@@ -142,7 +142,7 @@ fn client_of(
     (Client::new(registry, Scheme::Http, http, dialect, options).expect("a client"), recorder)
 }
 
-fn client(server: &Server) -> Client {
+pub(super) fn client(server: &Server) -> Client {
     let credential = Credential::Basic { username: "user".to_owned(), password: Secret::new("right") };
     client_of(server, |base, http| Arc::new(Standard::new(base, credential, http))).0
 }
@@ -221,7 +221,7 @@ fn sixty() -> Memory {
     Memory { blobs: [vec![config], layers].concat(), manifests, broken: false }
 }
 
-/// Manifest first: nothing is asked for one by one, and what is all there costs two requests (C2).
+/// Manifest first: nothing is asked for one by one; what is all there costs two requests, and one where it is known from before (C2).
 #[tokio::test]
 async fn a_manifest_asks_for_all_of_its_blobs() {
     let server = Server::start(Registry::default()).await;
@@ -234,14 +234,23 @@ async fn a_manifest_asks_for_all_of_its_blobs() {
     let before = server.requests().len();
     let again = announce(&client, sixty(), &["2"]).await.expect("pushed");
     assert_eq!((again.blobs_existing, again.blobs_sent), (61, 0));
+    assert_eq!(methods(&server, before), "PUT 201");
+    let (before, stranger) = (server.requests().len(), self::client(&server));
+    stranger.learned().learn(Trait::ValidatesManifests, true);
+    let again = announce(&stranger, sixty(), &["2"]).await.expect("pushed");
+    assert_eq!((again.blobs_existing, again.blobs_sent), (61, 0));
     assert_eq!(methods(&server, before), "PUT 201, PUT 201");
+    // What was seen may have been collected as garbage meanwhile.
+    server.registry(|registry| registry.blobs.clear());
+    let again = announce(&client, sixty(), &["3"]).await.expect("pushed");
+    assert_eq!((again.blobs_sent, server.registry(|registry| registry.blobs.len())), (61, 61));
     // One layer of many is new.
     let mut changed = sixty();
     changed.blobs[7] = blob("changed");
     let layers: Vec<Descriptor> = changed.blobs[1..].iter().map(|blob| blob.descriptor.clone()).collect();
     changed.manifests = vec![image_of(&changed.blobs[0].descriptor, &layers)];
     let before = server.requests().len();
-    announce(&client, changed, &["3"]).await.expect("pushed");
+    announce(&client, changed, &["4"]).await.expect("pushed");
     assert_eq!(methods(&server, before), "PUT 404, PUT 201, POST 202, PUT 201");
 }
 

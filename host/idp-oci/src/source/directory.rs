@@ -21,9 +21,9 @@ use crate::digest::Digest;
 use crate::manifest::Manifest;
 use crate::media;
 use crate::source::archive::given_up_or;
-use crate::source::compress;
 use crate::source::layout::open_regular;
 use crate::source::outlet::{Outlet, blocking};
+use crate::source::pack;
 use crate::source::{Image, Offer, Selection, Source, SourceError};
 use crate::tarball;
 
@@ -60,7 +60,7 @@ impl DirectorySource {
         let mut tree = Tree::new(&self.path)?;
         let mut input =
             TreeReader { entries: std::mem::take(&mut tree.entries).into_iter(), state: State::Between };
-        let packed = compress::gzip(&mut input, &|| outlet.is_closed())
+        let (packed, file) = pack::to_file(selection.compression, &mut input, &|| outlet.is_closed())
             .map_err(|error| given_up_or(error, &self.describe()))?;
         let mut layer = packed.descriptor;
         layer.annotations = [
@@ -72,7 +72,7 @@ impl DirectorySource {
         let config = Blob::from_bytes(media::OCI_EMPTY, Bytes::from_static(b"{}"));
         let manifests = vec![manifest(&config, &layer)?];
         outlet.announce(&manifests)?;
-        outlet.send(Blob::from_file(layer, Arc::new(packed.file), 0))?;
+        outlet.send(Blob::from_file(layer, Arc::new(file), 0))?;
         outlet.send(config)?;
         Ok(Image { manifests, name: None })
     }

@@ -2,15 +2,20 @@
 //! nothing of registries.
 
 mod archive;
+mod blocks;
 mod classic;
-mod compress;
 mod directory;
 mod docker;
+mod format;
 mod layout;
+mod memo;
 mod offer;
 mod open;
-mod outlet;
+pub(crate) mod outlet;
+mod pack;
 mod stream;
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio::sync::mpsc;
@@ -22,8 +27,10 @@ pub(crate) use directory::check_component;
 pub use directory::{DIRECTORY_TYPE, DirectorySource, TITLE, UNPACK, UNPACK_DIGEST};
 pub use docker::DockerSource;
 pub use layout::LayoutSource;
-pub use offer::Offer;
+pub use memo::Memo;
+pub use offer::{Live, Offer, Question};
 pub use open::open;
+pub use pack::Compression;
 
 /// What of a source is wanted.
 #[derive(Debug, Clone, Default)]
@@ -32,6 +39,10 @@ pub struct Selection {
     pub name: Option<String>,
     /// Only this platform of an index.
     pub platform: Option<Platform>,
+    /// What becomes of layers that are plain tars.
+    pub compression: Compression,
+    /// What plain layers became before.
+    pub memo: Option<Arc<Memo>>,
 }
 
 /// What a source holds: manifests, children before parents; the last one is what gets the tag.

@@ -34,6 +34,11 @@ impl Paths {
         self.cache.clone().or_else(|| self.base().map(|base| base.join("oci-cache")))
     }
 
+    /// What plain layers became when they were packed: a file in the cache.
+    pub fn layers(&self) -> Option<PathBuf> {
+        self.cache().map(|cache| cache.join("layers.json"))
+    }
+
     /// What was learned of a registry: a file a registry in the cache.
     pub fn learned(&self, registry: &Registry) -> Option<PathBuf> {
         let name = registry.to_string().replace([':', '[', ']'], "_");

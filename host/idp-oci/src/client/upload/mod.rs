@@ -1,6 +1,7 @@
 //! A blob's way up: mounted, sent whole, or in chunks; begun anew when a session breaks, and no session left behind
 //! (distribution-spec, "Pushing blobs"; registries.md 0.3). Depends on `call` and on the hints of the dialect.
 
+mod stream;
 mod turn;
 mod way;
 
@@ -24,6 +25,7 @@ use super::{Client, ClientError, redirect};
 use crate::blob::Blob;
 use crate::digest::Hasher;
 use crate::name::Repository;
+pub use stream::Unsent;
 pub(super) use turn::Turns;
 pub use way::Presence;
 pub(crate) use way::SMALL;
@@ -75,14 +77,20 @@ impl Client {
         cancel: &CancellationToken,
     ) -> Result<Outcome, ClientError> {
         let hints = self.hints(repository).await;
-        let way =
-            Way::of(&hints, &self.shared.learned, blob.descriptor.size, presence, repository, mount_from);
+        let learned = &self.shared.learned;
+        let digest = &blob.descriptor.digest;
+        let presence = match presence {
+            Presence::Unknown if learned.has_seen(repository, digest) => Presence::Likely,
+            presence => presence,
+        };
+        let way = Way::of(&hints, learned, blob.descriptor.size, presence, repository, mount_from);
         if way.head {
             let there = tokio::select! {
                 there = self.has_blob(repository, &blob.descriptor, Access::Push) => there?,
                 () = cancel.cancelled() => return Err(ClientError::Interrupted),
             };
             if there {
+                learned.learn_blob(repository, digest, true);
                 return Ok(Outcome::Exists);
             }
         }
@@ -106,8 +114,9 @@ impl Client {
             hints,
         };
         let result = upload.run(&way.mounts).await;
-        if result.is_err() {
-            upload.drop_session().await;
+        match &result {
+            Ok(_) => learned.learn_blob(repository, digest, true),
+            Err(_) => upload.drop_session().await,
         }
         result
     }
@@ -355,7 +364,14 @@ impl Upload<'_> {
                 }
                 Ok(false)
             }
-            status if is_probe && retry::is_transient(answered.response.status) && status != 429 => Ok(false),
+            _ if is_probe && retry::is_transient(answered.response.status) => {
+                if let Some(asked) = retry::retry_after(&answered.response.headers) {
+                    // The plain POST waits at the gate like everybody else.
+                    let cap = self.client.shared.options.retry.server_cap;
+                    self.client.shared.gate.hold(asked.min(cap));
+                }
+                Ok(false)
+            }
             _ => Err(Failed::Final(self.client.refusal(&call, answered, None).await)),
         }
     }

@@ -17,6 +17,8 @@ pub(super) const CHUNK: u64 = 16 * 1024 * 1024;
 pub enum Presence {
     /// Nothing.
     Unknown,
+    /// It was there once: bytes are sent only when the registry says that they are missing.
+    Likely,
     /// It is not in the repository.
     Missing,
 }
@@ -74,8 +76,10 @@ impl Way {
             }
         };
         let is_small = size <= SMALL;
-        let unknown = presence == Presence::Unknown;
-        let single = single(hints, learned, size);
+        let unknown = presence != Presence::Missing;
+        let likely = presence == Presence::Likely;
+        let single = if likely { Single::No } else { single(hints, learned, size) };
+        let is_small = is_small && !likely;
         if !others.is_empty() {
             return Self { head: unknown && !is_small, mounts: others, single, chunk };
         }
