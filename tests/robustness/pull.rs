@@ -159,7 +159,6 @@ async fn case_66a_an_address_that_expires_in_the_middle() {
 
 /// The registry gives the expired address once more: it is asked again, and not for ever.
 #[tokio::test]
-#[ignore = "client/download.rs takes the 403 of a store that it was redirected to for the registry's own"]
 async fn case_66b_an_address_that_has_expired() {
     let (server, store, digest) = with_store().await;
     server.rule(on("GET", &digest, sends_to(&store, &digest, 1)).times(2));
@@ -232,7 +231,6 @@ async fn case_67b_an_encoding_that_is_only_said() {
 
 /// A body that something on the way compressed: what it decodes to counts, when it is what was asked for.
 #[tokio::test]
-#[ignore = "client/download.rs does not look at Content-Encoding"]
 async fn case_67c_a_body_that_was_compressed_on_the_way() {
     let (server, _, digest) = start().await;
     let reply = Reply::status(200).header("content-encoding", "gzip").body(gzip(&bytes(BLOB)));
@@ -447,7 +445,6 @@ async fn case_69a_a_pull_that_was_cut_off() {
 
 /// In the middle of a blob: the next pull goes on there.
 #[tokio::test]
-#[ignore = "sink/layout.rs keeps no part of a blob yet"]
 async fn case_69b_a_blob_that_was_cut_off() {
     let (server, _, digest) = start().await;
     server.rule(on("GET", &digest, Fault::Truncate(200_000)));

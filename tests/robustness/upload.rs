@@ -168,7 +168,6 @@ async fn case_37b_a_single_post_that_is_refused() {
 
 /// 404: the same, when the plain POST that follows is taken.
 #[tokio::test]
-#[ignore = "client/upload: a 404 is not remembered, although the plain POST that follows shows that nothing but the single POST was unknown"]
 async fn case_37c_a_single_post_that_is_not_found() {
     refusing_a_single_post(404).await;
 }
@@ -221,7 +220,6 @@ async fn case_40b_the_least_chunk_is_capped() {
 
 /// PATCH 416 because the registry has less than it took: what it has is asked for, and the rest sent on the same session.
 #[tokio::test]
-#[ignore = "client/upload takes every 416 for a body that is too large and never asks where the session stands"]
 async fn case_41a_a_registry_that_kept_less() {
     let server = Server::start(Registry { keeps_only: Some(3), ..Registry::default() }).await;
     push(&chunked(&server, "4"), &blob("0123456789")).await.expect("sent");
@@ -302,7 +300,6 @@ async fn case_43_sessions_that_vanish() {
 
 /// 413, and 416 for a body that is too large: chunks of halved size, down to 4 MiB.
 #[tokio::test]
-#[ignore = "client/upload gives up when half of a chunk is less than 4 MiB, and never tries 4 MiB itself"]
 async fn case_44a_bodies_that_are_too_large_become_chunks() {
     let large = blob(bytes(20 * MIB));
     for status in [413, 416] {
@@ -474,7 +471,6 @@ async fn case_49_what_stands_twice_goes_once() {
 
 /// Two pushes of the same blob at once in one process: its bytes go once.
 #[tokio::test]
-#[ignore = "one push sends a blob once; two pushes of one client do not know of each other yet"]
 async fn case_50a_two_pushes_of_a_blob_in_one_process() {
     let server = start().await;
     server.rule(on("PUT", "/uploads/", Fault::Delay(Duration::from_millis(100))).always());

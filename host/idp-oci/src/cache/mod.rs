@@ -119,7 +119,8 @@ impl Cache {
             self.forget(&blob);
             return None;
         }
-        Manifest::parse(bytes, expected.map(|expected| &*expected.media_type)).ok()
+        let manifest = Manifest::parse(bytes, expected.map(|expected| &*expected.media_type)).ok()?;
+        Some(manifest.known_as(digest.clone()))
     }
 
     /// Keeps a manifest, which was verified, under the digest that it was asked for by.

@@ -14,6 +14,7 @@ use url::Url;
 
 use super::auth::Access;
 use super::call::{Answered, Call, is_passing};
+use super::decode::{self, Decoder};
 use super::http::Response;
 use super::progress::Event;
 use super::redirect::same_origin;
@@ -26,6 +27,9 @@ use crate::name::Repository;
 
 /// So many bytes since the last failure make it the first one again.
 const PROGRESS: u64 = 4 * 1024 * 1024;
+
+/// How often in a row the registry is asked for another address of a blob (case 66).
+const MOST_DENIED: usize = 2;
 
 /// Who checks the digest. The size is always checked here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,7 +97,11 @@ pub(super) struct Download {
     /// Where it broke last.
     broke_at: u64,
     /// Ranges are not asked for.
-    whole: bool,
+    pub(super) whole: bool,
+    /// For an answer that was compressed on the way.
+    decoder: Option<Decoder>,
+    /// How often in a row a store did not let us in, to which the registry had sent us.
+    denied: usize,
     /// One of several pieces: what all of them must be pieces of.
     pub(super) origin: Option<Arc<Origin>>,
 }
@@ -130,8 +138,15 @@ impl Download {
             waits: client.shared.options.retry.waits(),
             broke_at: range.start,
             whole: false,
+            decoder: None,
+            denied: 0,
             origin: None,
         }
+    }
+
+    /// Asks for the whole, and yields what has not been yielded.
+    pub(super) fn restart(&mut self) {
+        (self.whole, self.response, self.decoder) = (true, None, None);
     }
 
     /// Where the bytes of the last answer came from.
@@ -174,6 +189,11 @@ impl Download {
             self.call.headers.insert(RANGE, value);
         }
         let mut answered = self.ask().await?;
+        // The registry may have sent us to an address that has expired meanwhile, and have a new one.
+        while self.denied < MOST_DENIED && is_expired(&answered, &self.call.url) {
+            self.denied += 1;
+            answered = self.ask().await?;
+        }
         if answered.response.status == StatusCode::RANGE_NOT_SATISFIABLE
             && self.call.headers.contains_key(RANGE)
         {
@@ -192,8 +212,11 @@ impl Download {
         }
         match response.status {
             StatusCode::OK => {
+                self.decoder = Decoder::of(&response.headers, self.blob.size);
+                // Ranges would be those of what it was made into.
+                self.whole |= self.decoder.is_some();
                 let promised = response.header("content-length").and_then(|value| value.parse::<u64>().ok());
-                if promised.is_some_and(|promised| promised > self.blob.size) {
+                if self.decoder.is_none() && promised.is_some_and(|promised| promised > self.blob.size) {
                     return Err(self.content(&format!(
                         "the registry sends {} bytes, and the manifest says {}",
                         promised.unwrap_or_default(),
@@ -208,14 +231,36 @@ impl Download {
                 let expect = format!("bytes {}-{}/", self.position, self.end.saturating_sub(1));
                 let range = response.header("content-range").unwrap_or_default();
                 let total = range.strip_prefix(&expect);
-                if !total.is_some_and(|total| total == "*" || total == self.blob.size.to_string()) {
+                let wrong = !total.is_some_and(|total| total == "*" || total == self.blob.size.to_string());
+                if wrong && decode::is_gzip(&response.headers) && self.origin.is_none() {
+                    // A part of what it was compressed to is of no use.
+                    self.whole = true;
+                    return Box::pin(self.open()).await;
+                }
+                if wrong {
                     return Err(self.content(&format!("asked for the rest, the registry sent `{range}`")));
                 }
             }
             _ => return Err(self.client.refusal(&self.call, answered, None).await),
         }
+        self.denied = 0;
         self.response = Some(answered.response);
         Ok(())
+    }
+
+    /// A chunk as it came, as the blob's: decoded, and without what was yielded before.
+    fn decoded(&mut self, chunk: Bytes) -> Result<Bytes, ClientError> {
+        let mut chunk = match &mut self.decoder {
+            Some(decoder) => decoder.push(&chunk).map_err(|error| self.badly_encoded(&error))?,
+            None => chunk,
+        };
+        let skipped = usize::try_from(self.skip).unwrap_or(usize::MAX).min(chunk.len());
+        self.skip -= skipped as u64;
+        Ok(chunk.split_off(skipped))
+    }
+
+    fn badly_encoded(&self, error: &io::Error) -> ClientError {
+        self.content(&format!("it was sent compressed, and does not decompress: {error}"))
     }
 
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, ClientError> {
@@ -225,14 +270,21 @@ impl Download {
             }
             let Some(response) = &mut self.response else { continue };
             let failure = match response.chunk().await {
-                Ok(Some(mut chunk)) => {
-                    let skipped = usize::try_from(self.skip).unwrap_or(usize::MAX).min(chunk.len());
-                    self.skip -= skipped as u64;
-                    let chunk = chunk.split_off(skipped);
+                Ok(Some(chunk)) => {
+                    let chunk = self.decoded(chunk)?;
                     if chunk.is_empty() {
                         continue;
                     }
                     return self.take(chunk).map(Some);
+                }
+                Ok(None) if self.decoder.is_some() => {
+                    let rest = self.decoder.take().map_or(Ok(Bytes::new()), Decoder::finish);
+                    let rest = rest.map_err(|error| self.badly_encoded(&error))?;
+                    let rest = self.decoded(rest)?;
+                    if rest.is_empty() {
+                        continue;
+                    }
+                    return self.take(rest).map(Some);
                 }
                 Ok(None) if self.position == self.end => return self.finish().map(|()| None),
                 Ok(None) => super::http::HttpError::Broken("the body ended early".to_owned()),
@@ -300,6 +352,12 @@ impl Download {
     fn content(&self, problem: &str) -> ClientError {
         ClientError::Content { what: self.call.what.clone(), problem: problem.to_owned() }
     }
+}
+
+/// Not the registry, but a store that it sent us to, does not let us in.
+fn is_expired(answered: &Answered, registry: &Url) -> bool {
+    matches!(answered.response.status.as_u16(), 400 | 401 | 403 | 410)
+        && !same_origin(&answered.response.url, registry)
 }
 
 fn lock(url: &Mutex<Option<Url>>) -> MutexGuard<'_, Option<Url>> {

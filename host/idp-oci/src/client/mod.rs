@@ -24,6 +24,7 @@ mod cause;
 pub mod challenge;
 mod check;
 mod connect;
+mod decode;
 pub mod dialect;
 mod download;
 pub mod error;
@@ -130,6 +131,8 @@ struct Shared {
     /// `Warning` headers that have been shown.
     warned: Mutex<HashSet<String>>,
     learned: Arc<Learned>,
+    /// Blobs on their way up.
+    turns: upload::Turns,
     /// Whether the registry has the referrers API, once that is known (case 63).
     referrers: OnceLock<bool>,
     /// Held by whoever changes the index under a fallback tag: two of us must not lose each other's entry.
@@ -171,6 +174,7 @@ impl Client {
             hints: tokio::sync::Mutex::default(),
             warned: Mutex::default(),
             learned,
+            turns: upload::Turns::default(),
             referrers: OnceLock::new(),
             fallback: tokio::sync::Mutex::default(),
             created: Mutex::default(),

@@ -31,7 +31,7 @@ pub struct RangePolicy {
     pub least: u64,
     /// Bytes of a piece. The first one is what speed is judged by.
     pub piece: u64,
-    /// Pieces at once, of all blobs together, besides the one of each blob that is being read.
+    /// Pieces at once besides the one that is being read, of all blobs together; each large blob that is under way takes one away.
     pub ahead: usize,
     /// Bytes a second; what comes faster goes on as one stream.
     pub fast: u64,
@@ -48,13 +48,13 @@ impl Default for RangePolicy {
 #[derive(Debug, Clone)]
 pub struct Ranges {
     policy: RangePolicy,
-    ahead: Arc<Semaphore>,
+    streams: Arc<Semaphore>,
 }
 
 impl Ranges {
     /// For one pull.
     pub fn new(policy: RangePolicy) -> Self {
-        Self { policy, ahead: Arc::new(Semaphore::new(policy.ahead)) }
+        Self { policy, streams: Arc::new(Semaphore::new(policy.ahead + 1)) }
     }
 }
 
@@ -78,7 +78,9 @@ impl Client {
             Err(ClientError::Content { .. }) => return self.fetch_rest(repository, blob, start).await,
             Err(error) => return Err(error),
         }
+        let own = Arc::clone(&ranges.streams).try_acquire_owned().ok();
         let state = Ranged {
+            _own: own,
             client: self.clone(),
             repository: repository.clone(),
             blob: blob.clone(),
@@ -107,6 +109,8 @@ struct Ranged {
     waited: Duration,
     origin: Option<Origin>,
     state: State,
+    /// That this blob is under way: several at once are parallel enough, and pieces would only cost round trips.
+    _own: Option<OwnedSemaphorePermit>,
 }
 
 enum State {
@@ -128,7 +132,7 @@ struct Pieces {
 struct Piece {
     chunks: mpsc::UnboundedReceiver<Result<Bytes, ClientError>>,
     end: u64,
-    _permit: Option<OwnedSemaphorePermit>,
+    permit: Option<OwnedSemaphorePermit>,
     /// Given up with the download.
     _task: AbortOnDropHandle<()>,
 }
@@ -137,7 +141,18 @@ impl Ranged {
     async fn next(&mut self) -> Result<Option<Bytes>, ClientError> {
         loop {
             let got = match &mut self.state {
-                State::Single(rest) => return rest.next().await,
+                State::Single(rest) => match rest.next().await {
+                    // Even the rest is not a part of the whole: all of it is asked for, and what is there passed over.
+                    Err(ClientError::Content { .. }) if !rest.whole => {
+                        rest.restart();
+                        continue;
+                    }
+                    Ok(Some(chunk)) => {
+                        self.position += chunk.len() as u64;
+                        return Ok(Some(chunk));
+                    }
+                    got => return got,
+                },
                 State::First(first) => {
                     let started = Instant::now();
                     let got = first.next().await;
@@ -174,7 +189,9 @@ impl Ranged {
         let policy = &self.ranges.policy;
         let speed = u128::from(policy.piece) * 1_000_000 / self.waited.as_micros().max(1);
         match self.origin.take() {
-            Some(origin) if speed < u128::from(policy.fast) => {
+            Some(origin)
+                if speed < u128::from(policy.fast) && self.ranges.streams.available_permits() >= 2 =>
+            {
                 tracing::debug!(target: "idp::ranges", digest = %self.blob.digest, speed, "in pieces");
                 let origin = Arc::new(origin);
                 self.state = State::Pieces(Pieces { origin, queue: VecDeque::new(), next: self.position });
@@ -194,6 +211,8 @@ impl Ranged {
             self.fill();
             let State::Pieces(pieces) = &mut self.state else { return Ok(None) };
             let Some(head) = pieces.queue.front_mut() else { return Ok(None) };
+            // What the blob itself has is for the piece that is read.
+            head.permit = None;
             match head.chunks.recv().await {
                 Some(Ok(chunk)) => {
                     let position = self.position + chunk.len() as u64;
@@ -216,11 +235,14 @@ impl Ranged {
     fn fill(&mut self) {
         let State::Pieces(pieces) = &mut self.state else { return };
         while pieces.next < self.blob.size {
-            let permit = Arc::clone(&self.ranges.ahead).try_acquire_owned().ok();
             // The one that is read next is always under way.
-            if permit.is_none() && !pieces.queue.is_empty() {
-                return;
-            }
+            let permit = match pieces.queue.is_empty() {
+                true => None,
+                false => match Arc::clone(&self.ranges.streams).try_acquire_owned() {
+                    Ok(permit) => Some(permit),
+                    Err(_) => return,
+                },
+            };
             let end = self.blob.size.min(pieces.next + self.ranges.policy.piece);
             let mut piece = Download::new(&self.client, &self.repository, &self.blob, pieces.next..end);
             piece.origin = Some(Arc::clone(&pieces.origin));
@@ -235,7 +257,7 @@ impl Ranged {
                 }
             });
             let task = AbortOnDropHandle::new(task);
-            pieces.queue.push_back(Piece { chunks, end, _permit: permit, _task: task });
+            pieces.queue.push_back(Piece { chunks, end, permit, _task: task });
             pieces.next = end;
         }
     }

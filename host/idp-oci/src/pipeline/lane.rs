@@ -17,7 +17,7 @@ use crate::blob::Blob;
 use crate::client::learned::Trait;
 use crate::client::{Client, ClientError, Event, Outcome, Presence};
 use crate::digest::Digest;
-use crate::manifest::{Manifest, Shape};
+use crate::manifest::{Descriptor, Manifest, Shape};
 use crate::media;
 use crate::name::{Repository, Target};
 use crate::source::{Image, Offer};
@@ -34,6 +34,7 @@ pub(super) struct Lane {
     pub(super) repository: Repository,
     tags: Vec<crate::name::Tag>,
     mount_from: Vec<Repository>,
+    include_foreign: bool,
     jobs: usize,
     /// Large uploads wait here; small ones do not.
     bulk: Semaphore,
@@ -62,7 +63,7 @@ impl Lane {
         jobs: Option<usize>,
         cancel: &CancellationToken,
     ) -> Result<Self, PipelineError> {
-        let Destination { client, repository, tags, mount_from } = destination;
+        let Destination { client, repository, tags, mount_from, include_foreign } = destination;
         tokio::select! {
             ensured = client.ensure(&repository, None) => ensured?,
             () = cancel.cancelled() => return Err(ClientError::Interrupted.into()),
@@ -77,6 +78,7 @@ impl Lane {
             repository,
             tags,
             mount_from,
+            include_foreign,
             jobs,
             bulk: Semaphore::new(jobs),
             stop: cancel.child_token(),
@@ -113,6 +115,9 @@ impl Lane {
     ) -> Result<Option<Pushed>, PipelineError> {
         self.blobs(offers, sent).await?;
         let Ok(image) = image.await else { return Ok(None) };
+        if self.include_foreign {
+            self.foreign(&image, sent).await?;
+        }
         tokio::select! {
             written = self.manifests(&image, sent) => written?,
             () = self.stop.cancelled() => return Err(ClientError::Interrupted.into()),
@@ -172,6 +177,23 @@ impl Lane {
             ahead = ahead::ask(&self.client, &self.repository, manifests, self.width()) => ahead,
             () = self.stop.cancelled() => Err(ClientError::Interrupted),
         }
+    }
+
+    /// Fetches the layers that are not distributed with the image, and brings them to the registry all the same.
+    async fn foreign(&self, image: &Image, sent: &mut Sent) -> Result<(), ClientError> {
+        for layer in image.manifests.iter().flat_map(foreign) {
+            if sent.blobs.contains_key(&layer.digest) {
+                continue;
+            }
+            let blob = tokio::select! {
+                blob = self.client.foreign_layer(layer) => blob?,
+                () = self.stop.cancelled() => return Err(ClientError::Interrupted),
+            };
+            let (size, outcome) = self.upload(&blob, Presence::Unknown).await?;
+            sent.pushed.count(size, outcome);
+            sent.blobs.insert(layer.digest.clone(), blob);
+        }
+        Ok(())
     }
 
     /// Starts a blob on its way, unless it is or was.
@@ -255,6 +277,14 @@ impl Lane {
             self.manifest(&target, root, sent).await?;
         }
         sent.pushed.manifests += 1;
+        self.list_referrers(image).await
+    }
+
+    /// Manifests that refer to another are listed where the registry does not do that itself (case 63).
+    async fn list_referrers(&self, image: &Image) -> Result<(), PipelineError> {
+        for manifest in &image.manifests {
+            self.client.list_referrer(&self.repository, manifest).await?;
+        }
         Ok(())
     }
 
@@ -317,8 +347,7 @@ impl Lane {
 
     /// Layers that are not distributed are named by the manifest and stay where they are (case 57).
     fn tell_foreign(&self, manifest: &Manifest) {
-        let Shape::Image { layers, .. } = manifest.shape() else { return };
-        for layer in layers.iter().filter(|layer| media::is_foreign(&layer.media_type)) {
+        for layer in foreign(manifest).filter(|_| !self.include_foreign) {
             let (digest, size) = (layer.digest.clone(), layer.size);
             self.client.progress().event(Event::BlobFinished { digest, size, outcome: Outcome::Skipped });
         }
@@ -329,6 +358,15 @@ impl Lane {
 fn lacks_something(error: &ClientError) -> bool {
     let codes = ["MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"];
     error.refusal().is_some_and(|refusal| codes.iter().any(|code| refusal.has_code(code)))
+}
+
+/// The layers of a manifest that are not distributed.
+fn foreign(manifest: &Manifest) -> impl Iterator<Item = &Descriptor> {
+    let layers = match manifest.shape() {
+        Shape::Image { layers, .. } => layers.as_slice(),
+        Shape::Index { .. } => &[],
+    };
+    layers.iter().filter(|layer| media::is_foreign(&layer.media_type))
 }
 
 /// The blobs that a manifest names.

@@ -94,6 +94,7 @@ async fn push_to(servers: &[&Server], maker: &Maker) -> Vec<Result<Pushed, Pipel
         repository: repository(),
         tags: tags(&["1"]),
         mount_from: Vec::new(),
+        include_foreign: false,
     };
     let destinations = servers.iter().map(to).collect();
     let (source, cancel) = (Box::new(maker.clone()), CancellationToken::new());

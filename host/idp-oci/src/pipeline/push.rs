@@ -24,6 +24,8 @@ pub struct PushOptions {
     pub mount_from: Vec<Repository>,
     /// Large uploads at once; what the provider advises where it is not given.
     pub jobs: Option<usize>,
+    /// Layers that are not distributed are fetched from where they are to be had, and pushed as well (case 57).
+    pub include_foreign: bool,
 }
 
 /// Where a push goes to.
@@ -37,6 +39,8 @@ pub struct Destination {
     pub tags: Vec<Tag>,
     /// Repositories of the same registry that may have the blobs.
     pub mount_from: Vec<Repository>,
+    /// As in [`PushOptions`].
+    pub include_foreign: bool,
 }
 
 /// What was pushed.
@@ -88,6 +92,7 @@ pub async fn push(
         repository: repository.clone(),
         tags: tags.to_vec(),
         mount_from: options.mount_from.clone(),
+        include_foreign: options.include_foreign,
     };
     let pushed = push_all(vec![destination], source, &options.selection, options.jobs, cancel).await?;
     pushed.into_iter().next().unwrap_or_else(|| Err(ClientError::Interrupted.into()))

@@ -106,6 +106,11 @@ impl Sink for DirectorySink {
         self.open.as_ref().is_some_and(|open| !open.targets.contains_key(&descriptor.digest))
     }
 
+    /// What a layer made is undone when it was damaged.
+    fn takes_again(&self) -> bool {
+        true
+    }
+
     async fn blob(&self, descriptor: &Descriptor, chunks: Chunks) -> Result<(), SinkError> {
         let Some(open) = &self.open else {
             return Err(SinkError::Unsupported("no plan was given".to_owned()));

@@ -60,7 +60,9 @@ impl Sink for LayoutSink {
 
     async fn begin(&mut self, plan: &Plan) -> Result<(), SinkError> {
         let directory = self.directory.clone();
-        let algorithms: Vec<_> = plan.blobs.iter().map(|blob| blob.digest.algorithm().as_str()).collect();
+        let blobs = plan.blobs.iter().map(|blob| &blob.digest);
+        let digests = blobs.chain(plan.manifests.iter().map(|manifest| manifest.digest()));
+        let algorithms: Vec<_> = digests.map(|digest| digest.algorithm().as_str()).collect();
         self.mode = blocking(move || prepare(&directory, &algorithms)).await?;
         self.plan = Some(plan.clone());
         Ok(())

@@ -30,6 +30,11 @@ use crate::tarball::{FileInput, Kind, Member, Reader, TarError};
 /// Links to links to links.
 const MAX_LINKS: usize = 8;
 
+/// How many bytes may come out of one byte of a compressed archive, beyond the first of them (case 71).
+const MAX_RATIO: u64 = 200;
+/// What may come out of any archive, however small.
+const FREE: u64 = 64 << 20;
+
 /// What kind of archive a file is said to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ArchiveKind {
@@ -118,9 +123,14 @@ fn unpacked(mut file: File, what: &str, outlet: &Outlet) -> Result<File, SourceE
         Format::Gzip => {
             tracing::info!("{what} is compressed as a whole: it is unpacked to a temporary file first");
             let mut plain = tempfile::tempfile().map_err(io)?;
+            let size = file.metadata().map_err(io)?.len();
+            let mut left = FREE.saturating_add(size.saturating_mul(MAX_RATIO));
             let mut decoder =
                 flate2::read::MultiGzDecoder::new(io::BufReader::with_capacity(256 * 1024, file));
             format::copy(&mut decoder, &|| outlet.is_closed(), &mut |chunk| {
+                left = left.checked_sub(chunk.len() as u64).ok_or_else(|| {
+                    io::Error::other("it unpacks to far more than its size allows: a decompression bomb")
+                })?;
                 io::Write::write_all(&mut plain, chunk)
             })
             .map_err(|error| given_up_or(error, what))?;

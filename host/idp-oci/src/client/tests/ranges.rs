@@ -80,6 +80,22 @@ async fn fast_and_small_ones_come_as_one() {
     assert_eq!(asked(&server), ["-"]);
 }
 
+/// Several large blobs at once are parallel enough.
+#[tokio::test]
+async fn who_is_not_alone_comes_as_one() {
+    let server = with_blob().await;
+    let (client, ranges) = (client(&server), Ranges::new(ALWAYS));
+    let (place, blob) = (repository(), blob().descriptor);
+    let open = || client.fetch_ranged(&place, &blob, 0, &ranges);
+    let (one, two) = (open().await.expect("opened"), open().await.expect("opened"));
+    let one: Vec<Bytes> = one.try_collect().await.expect("read");
+    assert!(one.concat() == content());
+    assert_eq!(asked(&server), ["0-99999", "0-99999", "100000-"]);
+    let two: Vec<Bytes> = two.try_collect().await.expect("read");
+    assert!(two.concat() == content());
+    assert_eq!(server.requests().len(), 3 + 6, "alone by now: {:?}", asked(&server));
+}
+
 /// A piece whose connection breaks is gone on with; the others are not asked for again.
 #[tokio::test]
 async fn a_piece_that_breaks() {

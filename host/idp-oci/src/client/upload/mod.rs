@@ -3,6 +3,7 @@
 
 mod kept;
 mod stream;
+mod turn;
 mod way;
 
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use crate::digest::Hasher;
 use crate::name::Repository;
 use kept::Kept;
 pub use stream::Unsent;
+pub(super) use turn::Turns;
 pub use way::Presence;
 pub(crate) use way::SMALL;
 use way::{CHUNK, From, Single, Way};
@@ -41,11 +43,34 @@ const LEAST_CHUNK: u64 = 4 * 1024 * 1024;
 const MOST_CHUNK: u64 = 512 * 1024 * 1024;
 /// How often a session may vanish under an upload (case 43).
 const MOST_VANISHED: usize = 3;
+/// How often a 416 may be about where a session stands (case 41).
+const MOST_REALIGNED: usize = 3;
 
 impl Client {
     /// Brings a blob to a repository: not at all when it is there, by a mount from one of `mount_from`, or by sending it. When
-    /// `cancel` fires, the upload's session is deleted before this returns.
+    /// `cancel` fires, the upload's session is deleted before this returns. Whoever brings what is just being brought waits for that.
     pub async fn push_blob(
+        &self,
+        repository: &Repository,
+        blob: &Blob,
+        presence: Presence,
+        mount_from: &[Repository],
+        cancel: &CancellationToken,
+    ) -> Result<Outcome, ClientError> {
+        let turn = self.shared.turns.of(repository, &blob.descriptor.digest);
+        let mut is_there = tokio::select! {
+            turn = turn.lock() => turn,
+            () = cancel.cancelled() => return Err(ClientError::Interrupted),
+        };
+        if *is_there {
+            return Ok(Outcome::Exists);
+        }
+        let outcome = self.bring(repository, blob, presence, mount_from, cancel).await;
+        *is_there = outcome.is_ok();
+        outcome
+    }
+
+    async fn bring(
         &self,
         repository: &Repository,
         blob: &Blob,
@@ -86,6 +111,8 @@ impl Client {
             offset: 0,
             vanished: 0,
             rehashed: false,
+            realigned: 0,
+            not_found: false,
             hints,
             kept: None,
         };
@@ -146,6 +173,10 @@ struct Upload<'a> {
     offset: u64,
     vanished: usize,
     rehashed: bool,
+    /// How often a 416 was about the offset.
+    realigned: usize,
+    /// A single POST was answered with 404.
+    not_found: bool,
     /// Where the session is noted for another process, when this one is cut off.
     kept: Option<Kept>,
 }
@@ -196,12 +227,17 @@ impl Upload<'_> {
             match failed {
                 Failed::Final(error) => return Err(error),
                 Failed::TooLarge(error) => {
-                    let half = self.chunk.unwrap_or(self.blob.descriptor.size.min(4 * CHUNK)) / 2;
-                    if half < LEAST_CHUNK {
+                    // The session may stand elsewhere than we think: then it is not the size of the request that is wrong.
+                    if self.realigned < MOST_REALIGNED && self.realign(&error).await? {
+                        self.realigned += 1;
+                        continue;
+                    }
+                    let size = self.chunk.unwrap_or(self.blob.descriptor.size.min(4 * CHUNK));
+                    if size <= LEAST_CHUNK {
                         return Err(error);
                     }
                     self.drop_session().await;
-                    self.chunk = Some(half);
+                    self.chunk = Some((size / 2).max(LEAST_CHUNK));
                 }
                 Failed::Vanished(error) => {
                     self.vanished += 1;
@@ -348,6 +384,10 @@ impl Upload<'_> {
         match answered.response.status.as_u16() {
             200 | 201 | 202 | 204 if answered.response.headers.contains_key(LOCATION) => {
                 self.adopt(&answered).map_err(Failed::Final)?;
+                if self.not_found {
+                    // It was not the repository that was unknown.
+                    self.client.shared.learned.learn(Trait::SinglePost, false);
+                }
                 Ok(false)
             }
             _ => Err(Failed::Final(self.client.refusal(&call, answered, None).await)),
@@ -387,7 +427,8 @@ impl Upload<'_> {
             }
             400 | 404 | 405 => {
                 // A missing project is a 404 as well: the plain POST that follows says so, and nothing is concluded.
-                if answered.response.status != StatusCode::NOT_FOUND {
+                self.not_found = answered.response.status == StatusCode::NOT_FOUND;
+                if !self.not_found {
                     learned.learn(Trait::SinglePost, false);
                 }
                 Ok(false)
@@ -581,6 +622,31 @@ impl Upload<'_> {
         }
         self.drop_session().await;
         Ok(false)
+    }
+
+    /// After a 416: asks where the session stands. True when that is not where we thought, and it goes on from there (case 41).
+    async fn realign(&mut self, error: &ClientError) -> Result<bool, ClientError> {
+        let is_416 = error.status() == Some(StatusCode::RANGE_NOT_SATISFIABLE.as_u16());
+        let Some(url) = self.session.clone().filter(|_| is_416 && self.offset > 0 && self.hints.trust_range)
+        else {
+            return Ok(false);
+        };
+        let call =
+            Call::new(Method::GET, url, Access::Push.scopes(self.repository), self.what.clone()).once();
+        let Ok(answered) = self.step(&call).await else { return Ok(false) };
+        if answered.response.status != StatusCode::NO_CONTENT {
+            return Ok(false);
+        }
+        let kept = answered.response.headers.get(RANGE).and_then(|range| kept(range.to_str().ok()?));
+        match kept {
+            // `0-0` is said for nothing as well as for one byte (case 42).
+            Some(kept) if kept > 1 && kept != self.offset && kept <= self.blob.descriptor.size => {
+                self.adopt(&answered)?;
+                self.offset = kept;
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
     }
 
     /// Deletes the session, as well as that can be done. What the registry said to that, if there was one.
