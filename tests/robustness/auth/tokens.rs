@@ -10,7 +10,7 @@ use idp_oci::client::dialect::{
 use idp_oci::client::http::Http;
 use idp_oci::client::retry::RetryPolicy;
 use idp_oci::client::standard::{Credential, Standard};
-use idp_oci::client::{Client, ClientOptions, Scheme};
+use idp_oci::client::{Client, ClientOptions, Learned, Scheme};
 use idp_oci::name::Repository;
 use idp_oci::secret::Secret;
 use idp_test_support::faults::{Auth, Fault, Registry, Reply, Server, on};
@@ -91,6 +91,39 @@ async fn case_23b_realm_and_service_belong_to_a_token() {
     }
     server.verify();
     assert_eq!(token_requests(&server).len(), 3);
+}
+
+/// The specifications, by a provider to whom the refusal of a fresh grant is final.
+#[derive(Debug)]
+struct Strict(Standard);
+
+#[async_trait]
+impl Dialect for Strict {
+    fn name(&self) -> String {
+        "strict".to_owned()
+    }
+
+    async fn authorize(&self, request: &AuthRequest) -> Result<Grant, DialectError> {
+        if request.attempt > 1 {
+            return Err(DialectError::new(ErrorKind::Denied, "the grant was refused"));
+        }
+        self.0.authorize(request).await
+    }
+}
+
+/// What another process learned may be over: a registry that now asks for something else gets that, in one request more.
+#[tokio::test]
+async fn case_23c_a_remembered_challenge_that_is_over() {
+    let server = Server::start(Registry::with_auth(Auth::Bearer)).await;
+    hold(&server);
+    let learned = Arc::new(Learned::nothing());
+    learned.learn_challenges(&[r#"Basic realm="x""#.to_owned()]);
+    let registry = server.address().parse().expect("a registry");
+    let options_ = ClientOptions { retry: RetryPolicy::immediate(1), learned, ..ClientOptions::default() };
+    let dialect = Arc::new(Strict(standard(&server, user("right"))));
+    let client = Client::new(registry, Scheme::Http, Http::new(options()), dialect, options_);
+    client.expect("a client").manifest(&repository(), &tag(), None).await.expect("read");
+    assert_eq!((server.requests().len(), token_requests(&server).len()), (3, 1), "{:#?}", server.log());
 }
 
 /// What token services answer: where the token stands, how long it lasts, and when that is not said or is nonsense.

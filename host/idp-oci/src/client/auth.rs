@@ -109,6 +109,11 @@ impl Session {
         remembered
     }
 
+    /// The challenges are another process's.
+    pub(super) fn is_remembered(&self) -> bool {
+        self.state().remembered
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -215,6 +215,7 @@ impl Client {
         // How many grants were made for this request.
         let mut fresh = 0;
         let known = session.challenges();
+        let mut guessed = pass.is_none() && session.is_remembered();
         if pass.is_none() && !known.is_empty() {
             match session.authorize(&call.scopes, &known, 1, None).await {
                 Ok(granted) => (pass, fresh) = (Some(granted), 1),
@@ -238,6 +239,10 @@ impl Client {
                 return Ok(response);
             }
             let challenges = self.challenges_for(challenges).await;
+            // What was granted for a door that is no longer there says nothing about this one.
+            if std::mem::take(&mut guessed) && doors(&challenges) != doors(&known) {
+                fresh = 0;
+            }
             // What was refused is not sent again: a grant that is the same once more counts as a fresh one that was refused, so that
             // the dialect is asked for its verdict whoever of several requests came first.
             let mut next = None;
@@ -403,6 +408,11 @@ impl Client {
         let (what, request) = (call.what.clone(), call.shown());
         ClientError::Refused(Box::new(Refusal { what, request, status, errors, attempts, explanation, note }))
     }
+}
+
+/// Where challenges want one to go, without what they want it for.
+fn doors(challenges: &[Challenge]) -> Vec<(&str, Option<&str>, Option<&str>)> {
+    challenges.iter().map(|one| (one.scheme.as_str(), one.param("realm"), one.param("service"))).collect()
 }
 
 /// Whether a moment later it may go well.
