@@ -44,6 +44,9 @@ pub struct Args {
     /// Who may see what is made: the product's private unless given
     #[arg(long, value_enum, value_name = "WHO")]
     visibility: Option<Visibility>,
+    /// Get layers that are not to be distributed from the URLs that the manifest gives, and send them as well
+    #[arg(long)]
+    include_foreign: bool,
     /// Ask both sides what they have, say exactly which requests and bytes would go, and write nothing
     #[arg(long, visible_alias = "dry-run")]
     plan: bool,
@@ -64,6 +67,7 @@ pub(super) fn run(args: Args, session: &Session) -> Result<(), Stop> {
         referrers: args.referrers,
         all_tags: args.all_tags,
         plan: args.plan,
+        include_foreign: args.include_foreign,
         mount_from: args.mount_from,
     };
     let copied = session.work(&doing, options, async |context| ops::copy::copy(context, request).await)?;

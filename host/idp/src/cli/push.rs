@@ -46,6 +46,9 @@ pub struct Args {
     /// Who may see what is made: the product's private unless given
     #[arg(long, value_enum, value_name = "WHO")]
     visibility: Option<Visibility>,
+    /// Get layers that are not to be distributed from the URLs that the manifest gives, and send them as well
+    #[arg(long)]
+    include_foreign: bool,
     /// Say what would be pushed and made, and write nothing
     #[arg(long)]
     dry_run: bool,
@@ -95,6 +98,7 @@ pub(super) fn run(args: Args, session: &Session) -> Result<(), Stop> {
         source: args.source,
         destinations: args.dest,
         plan: args.plan,
+        include_foreign: args.include_foreign,
         platform: args.platform,
         compression: args.compress.into(),
         mount_from: args.mount_from,

@@ -34,20 +34,25 @@ impl Paths {
         self.cache.clone().or_else(|| self.base().map(|base| base.join("oci-cache")))
     }
 
-    /// What plain layers became when they were packed: a file in the cache.
+    /// What plain layers became when they were packed.
     pub fn layers(&self) -> Option<PathBuf> {
-        self.cache().map(|cache| cache.join("layers.json"))
+        self.state().map(|state| state.join("layers.json"))
     }
 
-    /// Upload sessions of processes that were cut off: files in the cache.
+    /// What talking to registries has taught, and what is under way: small files that another command goes on with.
+    fn state(&self) -> Option<PathBuf> {
+        self.base().map(|base| base.join("state"))
+    }
+
+    /// Upload sessions of processes that were cut off.
     pub fn uploads(&self) -> Option<PathBuf> {
-        self.cache().map(|cache| cache.join("uploads"))
+        self.state().map(|state| state.join("uploads"))
     }
 
-    /// What was learned of a registry: a file a registry in the cache.
+    /// What was learned of a registry: a file each.
     pub fn learned(&self, registry: &Registry) -> Option<PathBuf> {
         let name = registry.to_string().replace([':', '[', ']'], "_");
-        self.cache().map(|cache| cache.join("hosts").join(format!("{name}.json")))
+        self.state().map(|state| state.join("hosts").join(format!("{name}.json")))
     }
 
     /// `~/.idpbuilder/providers`: components that were installed.

@@ -30,6 +30,8 @@ pub struct Request {
     pub all_tags: bool,
     /// Only say which requests would go.
     pub plan: bool,
+    /// Layers that are not to be distributed are got from where they are, and copied.
+    pub include_foreign: bool,
     /// Repositories of the destination's registry that may have the blobs.
     pub mount_from: Vec<Repository>,
 }
@@ -191,6 +193,7 @@ async fn one(
         repository: to.session.on_wire(&to.reference.repository).clone(),
         tags: tags(&to.reference),
         mount_from: mounts(to),
+        include_foreign: request.include_foreign,
     });
     let all = pipeline::copy(&origin, destinations.collect(), &options, &context.cancel).await;
     let all = all.map_err(|error| from.pipeline_failed(error))?;

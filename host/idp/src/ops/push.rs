@@ -25,6 +25,8 @@ pub struct Request {
     pub destinations: Vec<String>,
     /// Only say which requests would go.
     pub plan: bool,
+    /// Layers that are not to be distributed are got from where they are, and pushed.
+    pub include_foreign: bool,
     /// Only this platform.
     pub platform: Option<Platform>,
     /// What becomes of layers that are plain tars.
@@ -127,6 +129,7 @@ pub async fn push(context: &Context, request: Request) -> Result<Outcome, Error>
         repository: session.on_wire(&destination.repository).clone(),
         tags: tags(destination),
         mount_from: request.mount_from.clone(),
+        include_foreign: request.include_foreign,
     });
     let all = pipeline::push_all(to.collect(), source, &selection, None, &context.cancel).await;
     let all = all.map_err(|error| match (error, sessions.first()) {
