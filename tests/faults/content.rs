@@ -104,21 +104,6 @@ fn wrong_bytes_once() {
     assert_eq!(world.server.count("GET", "/blobs/"), 3);
 }
 
-/// What was unpacked cannot be given back: the failure says what it is, and nothing is left.
-#[test]
-fn wrong_bytes_on_the_way_to_a_directory() {
-    let world = World::new(Registry::default());
-    world.sandbox.write("work/files/note.txt", "what stands in it");
-    let reference = world.reference();
-    let _ = world.sandbox.idp(["push", "files", &reference]).exits(0);
-    world.server.rule(on("GET", "/blobs/", Fault::Corrupt));
-    let output = world.pull("out").exits(1);
-    assert!(!output.stderr.contains("twice"), "{output}");
-    assert_eq!(world.server.count("GET", "/blobs/"), 1, "{output}");
-    assert!(!world.sandbox.path("work/out").exists(), "{output}");
-    let _ = world.pull("out").exits(0);
-}
-
 /// Waiting for the disk changes nothing of what is there.
 #[test]
 fn a_durable_pull() {
