@@ -198,7 +198,7 @@ async fn a_daemon_that_keeps_images_as_registries_do_is_taken_at_its_word() {
     let image = TestImage::index().expect("made");
     let entries = image.layout_entries(None).expect("made");
     let platform = serde_json::from_str(r#"{"os":"linux","architecture":"arm"}"#).expect("a platform");
-    let selection = Selection { name: None, platform: Some(platform) };
+    let selection = Selection { platform: Some(platform), ..Selection::default() };
     let taken = read(CONTAINERD_STORE, chunks(&entries), &selection).await.expect("read");
     assert_eq!((taken.manifests.len(), taken.contents().await.len()), (1, 3));
     let error = read(CLASSIC_STORE, chunks(&entries), &selection).await.expect_err("amd64").to_string();

@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use idp_oci::blob::Blob;
+use idp_oci::blob::{Blob, Part};
 use idp_oci::digest::Digest;
 use idp_oci::manifest::{Manifest, Shape};
 use idp_oci::media;
 use idp_oci::name::Reference;
 use idp_oci::sink::{Plan, Sink, SinkError};
-use idp_oci::source::{Selection, Source, SourceError};
+use idp_oci::source::{Live, Offer, Selection, Source, SourceError};
 use tokio::sync::mpsc;
 
 /// Everything a source had to give.
@@ -60,13 +60,33 @@ pub(crate) async fn bytes_of(blob: &Blob) -> Vec<u8> {
     blob.read_from(0).map_ok(|chunk| chunk.to_vec()).try_concat().await.expect("readable")
 }
 
+/// Live content as a whole; none when the source gave up.
+async fn live_blob(mut live: Live) -> Option<Blob> {
+    let mut all = Vec::new();
+    while let Some(part) = live.parts.recv().await {
+        match part {
+            Part::Bytes(bytes) => all.extend_from_slice(&bytes),
+            Part::End(descriptor) => {
+                let _ = live.taken.send(true);
+                return Some(Blob::from_known(*descriptor, all.into()));
+            }
+        }
+    }
+    None
+}
+
 /// Reads a source to its end.
 pub(crate) async fn take(source: Box<dyn Source>, selection: &Selection) -> Result<Taken, SourceError> {
     let (sender, mut receiver) = mpsc::channel(2);
     let collect = async {
         let mut blobs = Vec::new();
-        while let Some(blob) = receiver.recv().await {
-            blobs.push(blob);
+        while let Some(offer) = receiver.recv().await {
+            match offer {
+                Offer::Manifests(_) => {}
+                Offer::Blob(blob) => blobs.push(*blob),
+                Offer::Live(live) => blobs.extend(live_blob(live).await),
+                Offer::Question(question) => drop(question),
+            }
         }
         blobs
     };

@@ -79,7 +79,7 @@ async fn a_platform_becomes_the_root() {
     let image = TestImage::index().and_then(|image| image.nested(2)).expect("made");
     image.write_layout(dir.path(), None).expect("written");
     let open = || Box::new(LayoutSource::new(dir.path(), None));
-    let select = |platform| Selection { name: None, platform: Some(platform) };
+    let select = |platform| Selection { platform: Some(platform), ..Selection::default() };
     let taken = take(open(), &select(platform("linux", "arm64"))).await.expect("read");
     assert_eq!((taken.manifests.len(), taken.blobs.len()), (1, 3));
     let config =

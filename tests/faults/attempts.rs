@@ -13,7 +13,7 @@ fn busy(status: u16) -> Fault {
 fn failures_that_pass_are_not_seen() {
     for status in [429, 500, 502, 503, 504] {
         for (method, part, whole) in [
-            ("HEAD", "/blobs/", 4),
+            // A probe that fails is followed by a plain POST, which is tried again as often as it takes.
             ("POST", "/uploads/", 4),
             ("PUT", "/uploads/", 4),
             ("PUT", "/manifests/", 3),

@@ -25,7 +25,7 @@ fn without_a_password() {
     for auth in [Auth::Basic, Auth::Bearer] {
         let world = World::new(Registry::with_auth(auth));
         let output = world.push(&image(), &[]).exits(3);
-        assert_eq!((with_credentials(&world), world.server.count("POST", "/uploads/")), (0, 0), "{output}");
+        assert_eq!((with_credentials(&world), world.server.count("PUT", "")), (0, 0), "{output}");
         assert!(output.stderr.contains("idp login"), "{output}");
     }
 }

@@ -25,7 +25,7 @@ fn odd() -> World {
     let world = World::new(Registry::default())
         .password("right")
         .rule(on("GET", "/oddauth", Fault::Reply(answer)).always())
-        .rule(on("HEAD", "/blobs/", Fault::Reply(challenge)));
+        .rule(on("POST", "/uploads/", Fault::Reply(challenge)));
     world.sandbox.write("work/app/a", "a");
     world
 }

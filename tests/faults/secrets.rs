@@ -74,7 +74,7 @@ fn world(echo: Echo, password: &str, token: &str) -> World {
         // The first answer of all, and the one to the first real request, come before the token.
         return world.rule(on("*", "/v2/", asks("")).times(2)).rule(on("*", "/v2/", asks(token)).always());
     }
-    let world = world.rule(on("HEAD", "/blobs/", asks("")));
+    let world = world.rule(on("POST", "/uploads/", asks("")));
     match echo {
         Echo::Location => {
             let target = format!("ftp://user:{token}@elsewhere.example/{token}/{basic}");

@@ -99,7 +99,8 @@ async fn interrupted_push(name: &str, code: i32) {
     signal(&child, name);
     let output = sandbox.wait(child).exits(code);
     assert_eq!(output.stdout, "");
-    assert_eq!(server.count("PUT", "/manifests/"), 0, "{:#?}", server.log());
+    // It may have been asked with a manifest what there is; none was taken.
+    assert!(server.registry(|registry| registry.manifests.is_empty()), "{:#?}", server.log());
     let left = server.registry(|registry| registry.sessions.len());
     assert_eq!(left, 0, "sessions are left: {:#?}", server.log());
 }

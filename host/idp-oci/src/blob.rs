@@ -36,6 +36,15 @@ enum Data {
 /// Chunks of a blob.
 pub type Chunks = BoxStream<'static, io::Result<Bytes>>;
 
+/// A piece of content that is made while it goes by, in order.
+#[derive(Debug, Clone)]
+pub enum Part {
+    /// More bytes.
+    Bytes(Bytes),
+    /// That was all, and this is what it was. Without it the source gave up.
+    End(Box<Descriptor>),
+}
+
 impl Blob {
     /// Small content at hand: a config, a manifest's companion.
     pub fn from_bytes(media_type: impl Into<String>, bytes: Bytes) -> Self {

@@ -61,6 +61,15 @@ pub(crate) struct Resolved {
     pub(crate) name: Option<String>,
 }
 
+impl Resolved {
+    /// The blobs in the order in which they are best moved: what takes longest begins first.
+    pub(crate) fn largest_first(&self) -> Vec<&Descriptor> {
+        let mut blobs: Vec<&Descriptor> = self.blobs.iter().collect();
+        blobs.sort_by_key(|blob| std::cmp::Reverse(blob.size));
+        blobs
+    }
+}
+
 /// Finds the image that `selection` asks for. `what` names the layout in errors; nothing is opened but manifests (and one
 /// config, where a platform must be read from it), so whatever is missing is reported before anything is sent.
 pub(crate) fn resolve(

@@ -71,7 +71,7 @@ fn item(tag: api::Tag, manifests: &HashMap<String, Manifest>) -> Tag {
 pub(crate) fn remove(repository: &str, target: &Target, options: &Pairs) -> Result<Removal> {
     match target {
         Target::Tag(tag) => untag(repository, tag),
-        Target::Digest(digest) => remove_digest(repository, digest, list::flag(options, "allow-siblings")),
+        Target::Digest(digest) => remove_digest(repository, digest, options),
         Target::Everything => everything(repository),
     }
 }
@@ -103,7 +103,7 @@ fn check(allowed: Allowed, doing: &str, image: &str) -> Result<()> {
 }
 
 /// The tags of a digest are known by one request.
-fn remove_digest(repository: &str, digest: &str, allow: bool) -> Result<Removal> {
+fn remove_digest(repository: &str, digest: &str, options: &Pairs) -> Result<Removal> {
     #[derive(Debug, Deserialize)]
     struct One {
         manifest: Manifest,
@@ -115,14 +115,7 @@ fn remove_digest(repository: &str, digest: &str, allow: bool) -> Result<Removal>
         return Err(api::error(&answer, &doing, &image));
     }
     let manifest = answer.json::<One>()?.manifest;
-    if !manifest.tags.is_empty() && !allow {
-        return Err(Error::conflict(format!(
-            "deleting {digest} from {repository} would also delete the tags {}; say so with --allow-siblings",
-            manifest.tags.join(", ")
-        ))
-        .code("siblings")
-        .extra("name", manifest.tags.join(",")));
-    }
+    distribution::spare_siblings(repository, digest, &manifest.tags, options)?;
     check(manifest.changeable_attributes, &doing, &image)?;
     if !invocation::dry_run() {
         let answer = api::delete(repository, &format!("/v2/{repository}/manifests/{digest}"))?;

@@ -141,7 +141,7 @@ pub(crate) fn remove(name: &str, target: Target, options: &Pairs) -> Result<Remo
             remove_tag(name, &tag)?;
             Ok(removal(vec![tag]))
         }
-        Target::Digest(digest) => remove_digest(name, &digest, list::flag(options, "allow-siblings")),
+        Target::Digest(digest) => remove_digest(name, &digest, options),
         Target::Everything => remove_repository(name),
     }
 }
@@ -191,19 +191,12 @@ fn refused(answer: &Response, namespace: &str, what: &str) -> Error {
 
 /// The registry takes digests that no tag and no index needs, and refuses others. So tags of it are looked for first, and deleted
 /// first where that is wanted.
-fn remove_digest(name: &str, digest: &str, allow: bool) -> Result<Removal> {
+fn remove_digest(name: &str, digest: &str, options: &Pairs) -> Result<Removal> {
     let (namespace, repository) = two_parts(name)?;
     let (tags, complete) = tags_of(namespace, repository, digest)?;
     let shown = naming::shown(name);
-    if !tags.is_empty() && !allow {
-        return Err(Error::conflict(format!(
-            "deleting {digest} from {shown} would also delete the tags {}; say so with --allow-siblings",
-            tags.join(", ")
-        ))
-        .code("siblings")
-        .extra("name", tags.join(",")));
-    }
-    if !complete && !allow {
+    distribution::spare_siblings(&shown, digest, &tags, options)?;
+    if !complete && !list::flag(options, "allow-siblings") {
         return Err(Error::other(format!(
             "{shown} has too many tags to find out which of them need {digest}; delete by tag, or go on with --allow-siblings"
         ))

@@ -1,8 +1,8 @@
 //! Images and tags by the API: the distribution API's DELETE is not dependable at ECR. Deleting a tag leaves the image its other tags;
 //! deleting a digest takes them all.
 
-use idp_provider_sdk::pairs as list;
 use idp_provider_sdk::prelude::*;
+use idp_provider_sdk::{distribution, pairs as list};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -129,9 +129,7 @@ pub(crate) fn remove(repository: &str, target: &Target, options: &Pairs) -> Resu
     let api = Api::open(&format!("delete from {repository}"))?;
     match target {
         Target::Tag(tag) => remove_tag(&api, repository, tag),
-        Target::Digest(digest) => {
-            remove_digest(&api, repository, digest, list::flag(options, "allow-siblings"))
-        }
+        Target::Digest(digest) => remove_digest(&api, repository, digest, options),
         Target::Everything => {
             repositories::delete(&api, repository, list::flag(options, "force"))?;
             Ok(removal(repository.to_owned(), Vec::new()))
@@ -157,18 +155,11 @@ fn remove_tag(api: &Api, repository: &str, tag: &str) -> Result<Removal> {
     Ok(removal)
 }
 
-fn remove_digest(api: &Api, repository: &str, digest: &str, allow: bool) -> Result<Removal> {
+fn remove_digest(api: &Api, repository: &str, digest: &str, options: &Pairs) -> Result<Removal> {
     let doing = format!("delete {repository}@{digest}");
     let id = json!({ "imageDigest": digest });
     let image = find(api, repository, &id, &doing)?;
-    if !image.image_tags.is_empty() && !allow {
-        return Err(Error::conflict(format!(
-            "deleting {digest} from {repository} would also delete the tags {}; say so with --allow-siblings",
-            image.image_tags.join(", ")
-        ))
-        .code("siblings")
-        .extra("name", image.image_tags.join(",")));
-    }
+    distribution::spare_siblings(repository, digest, &image.image_tags, options)?;
     if !invocation::dry_run() {
         delete(api, repository, &id, &doing)?;
     }

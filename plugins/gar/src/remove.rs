@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use idp_provider_sdk::prelude::*;
-use idp_provider_sdk::{distribution, pairs as list, refusal};
+use idp_provider_sdk::{distribution, refusal};
 
 use crate::api::{self, Api, Operation};
 use crate::extras::{self, Extras};
@@ -24,24 +24,17 @@ pub(crate) fn remove(name: &str, target: &Target, options: &Pairs) -> Result<Rem
             }
             Ok(removal(vec![tag.clone()], Vec::new()))
         }
-        Target::Digest(digest) => remove_digest(name, digest, list::flag(options, "allow-siblings")),
+        Target::Digest(digest) => remove_digest(name, digest, options),
         Target::Everything => everything(name),
     }
 }
 
-fn remove_digest(name: &str, digest: &str, allow: bool) -> Result<Removal> {
+fn remove_digest(name: &str, digest: &str, options: &Pairs) -> Result<Removal> {
     let tags = match extras::all(name).ok().and_then(|extras| extras.tags_of(digest)) {
         Some(tags) => tags,
         None => distribution::siblings(&client(), name, digest)?,
     };
-    if !tags.is_empty() && !allow {
-        return Err(Error::conflict(format!(
-            "deleting {digest} from {name} would also delete the tags {}; say so with --allow-siblings",
-            tags.join(", ")
-        ))
-        .code("siblings")
-        .extra("name", tags.join(",")));
-    }
+    distribution::spare_siblings(name, digest, &tags, options)?;
     if tags.len() > DELETIONS {
         return Err(too_many(name));
     }

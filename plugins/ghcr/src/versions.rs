@@ -108,15 +108,7 @@ pub(crate) fn remove(repository: &str, target: &Target, options: &Pairs) -> Resu
     let (path, version) = find(repository, owner, image, target)?;
     let mut others = version.metadata.container.tags;
     others.retain(|tag| tag != named);
-    if !others.is_empty() && !list::flag(options, "allow-siblings") {
-        return Err(Error::conflict(format!(
-            "deleting {named} from {repository} would also delete the tags {}: GitHub deletes a version with all of its tags; say so with \
-             --allow-siblings",
-            others.join(", ")
-        ))
-        .code("siblings")
-        .extra("name", others.join(",")));
-    }
+    distribution::spare_siblings(repository, named, &others, options)?;
     if !invocation::dry_run() {
         let answer = api::ask("DELETE", &format!("{path}/{}", version.id))?;
         if !answer.is_success() {

@@ -1,8 +1,7 @@
 //! Deletion, by the API: the registry's own takes digests only, and takes all of their tags along.
 
-use idp_provider_sdk::link;
-use idp_provider_sdk::pairs as list;
 use idp_provider_sdk::prelude::*;
+use idp_provider_sdk::{distribution, link};
 
 use crate::artifacts::{self, Artifact};
 use crate::{api, naming};
@@ -13,7 +12,7 @@ pub(crate) fn remove(name: &str, target: &Target, options: &Pairs) -> Result<Rem
     let base = api::repository(project, rest);
     match target {
         Target::Tag(tag) => remove_tag(name, &base, tag),
-        Target::Digest(digest) => remove_digest(name, &base, digest, list::flag(options, "allow-siblings")),
+        Target::Digest(digest) => remove_digest(name, &base, digest, options),
         Target::Everything => remove_everything(name, &base),
     }
 }
@@ -59,21 +58,14 @@ fn remove_tag(name: &str, base: &str, tag: &str) -> Result<Removal> {
     Ok(removal)
 }
 
-fn remove_digest(name: &str, base: &str, digest: &str, allow: bool) -> Result<Removal> {
+fn remove_digest(name: &str, base: &str, digest: &str, options: &Pairs) -> Result<Removal> {
     let doing = format!("delete {name}@{digest}");
     let answer = artifact(base, digest)?;
     if !answer.is_success() {
         return Err(api::refused(&answer, &doing, "Read Artifact"));
     }
     let tags = answer.json::<Artifact>()?.tag_names();
-    if !tags.is_empty() && !allow {
-        return Err(Error::conflict(format!(
-            "deleting {digest} from {name} would also delete the tags {}; say so with --allow-siblings",
-            tags.join(", ")
-        ))
-        .code("siblings")
-        .extra("name", tags.join(",")));
-    }
+    distribution::spare_siblings(name, digest, &tags, options)?;
     if !invocation::dry_run() {
         delete(&format!("{base}/artifacts/{}", link::percent(digest)), &doing, "Delete Artifact")?;
     }

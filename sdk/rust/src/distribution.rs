@@ -218,14 +218,7 @@ pub fn remove_digest(
     others: Vec<String>,
     options: &[(String, String)],
 ) -> Result<Removal> {
-    if !others.is_empty() && !pairs::flag(options, "allow-siblings") {
-        return Err(Error::conflict(format!(
-            "deleting {digest} from {repository} would also delete the tags {}; say so with --allow-siblings",
-            others.join(", ")
-        ))
-        .code("siblings")
-        .extra("name", others.join(",")));
-    }
+    spare_siblings(repository, digest, &others, options)?;
     if !invocation::dry_run() {
         let answer = delete(client, repository, digest)?;
         if !answer.is_success() {
@@ -233,6 +226,28 @@ pub fn remove_digest(
         }
     }
     Ok(removal(vec![named.to_owned()], others))
+}
+
+/// The rule of every deletion: tags that were not named go only where it was said that they may (`allow-siblings`). `named` is what is
+/// deleted, `others` what would go with it.
+///
+/// # Errors
+/// `conflict` with code `siblings`, which names them.
+pub fn spare_siblings(
+    repository: &str,
+    named: &str,
+    others: &[String],
+    options: &[(String, String)],
+) -> Result<()> {
+    if others.is_empty() || pairs::flag(options, "allow-siblings") {
+        return Ok(());
+    }
+    Err(Error::conflict(format!(
+        "deleting {named} from {repository} would also delete the tags {}; say so with --allow-siblings",
+        others.join(", ")
+    ))
+    .code("siblings")
+    .extra("name", others.join(",")))
 }
 
 /// Every tag of a repository, by tag where that works. The repository's name may stay, the specification cannot delete it.

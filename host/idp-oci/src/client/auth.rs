@@ -60,6 +60,8 @@ struct State {
     /// An answer came: what can be known without asking is known.
     answered: bool,
     challenges: Vec<Challenge>,
+    /// The challenges are another process's: this one has not seen any.
+    remembered: bool,
     kept: Vec<Kept>,
     refused: Vec<(Vec<Scope>, ClientError)>,
     secrets: Vec<Secret>,
@@ -80,6 +82,31 @@ impl Session {
     pub(super) fn new(dialect: Arc<dyn Dialect>, operation: String) -> Self {
         let (state, first, flights) = Default::default();
         Self { dialect, operation, state, first, flights }
+    }
+
+    /// Starts from what the registry asked for another time (`WWW-Authenticate` values). Scopes are not believed: they were another
+    /// request's.
+    pub(super) fn remember(&self, values: &[String]) {
+        let mut challenges: Vec<Challenge> =
+            values.iter().flat_map(|value| challenge::parse(value)).collect();
+        for challenge in &mut challenges {
+            challenge
+                .params
+                .retain(|(name, _)| !matches!(name.as_str(), "scope" | "error" | "error_description"));
+        }
+        let mut state = self.state();
+        state.remembered = !challenges.is_empty();
+        state.challenges = challenges;
+    }
+
+    /// True, once, when the challenges were another process's: they led nowhere, and are forgotten.
+    pub(super) fn forget_remembered(&self) -> bool {
+        let mut state = self.state();
+        let remembered = std::mem::take(&mut state.remembered);
+        if remembered {
+            state.challenges.clear();
+        }
+        remembered
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -105,7 +132,9 @@ impl Session {
     pub(super) fn learn(&self, headers: &HeaderMap) -> Vec<Challenge> {
         let challenges = challenge::of_headers(headers);
         if !challenges.is_empty() {
-            self.state().challenges.clone_from(&challenges);
+            let mut state = self.state();
+            state.challenges.clone_from(&challenges);
+            state.remembered = false;
         }
         challenges
     }

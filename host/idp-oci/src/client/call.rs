@@ -130,6 +130,16 @@ impl Client {
         }
     }
 
+    /// The waits of something that is tried here or elsewhere.
+    pub(crate) fn waits(&self) -> Waits {
+        self.shared.options.retry.waits()
+    }
+
+    /// Waits before something is tried again that is not tried here, and says so.
+    pub(crate) async fn told_wait(&self, what: &str, waits: &Waits, wait: Duration, cause: String) {
+        self.wait(what, waits, wait, false, cause).await;
+    }
+
     /// Says that something is tried again; to people only once where many wait for the same.
     fn tell(
         &self,
@@ -174,6 +184,8 @@ impl Client {
                 Ok(granted) => (pass, fresh) = (Some(granted), 1),
                 // Without a credential, what is public may still be had.
                 Err(error) if error.kind == ErrorKind::Unauthenticated && error.http_status.is_none() => {}
+                // The registry may ask for something else by now.
+                Err(_) if session.forget_remembered() => self.shared.learned.forget_challenges(),
                 Err(error) => return Err(dialect(error)),
             }
         }
@@ -181,6 +193,10 @@ impl Client {
             let headers = pass.as_ref().map(|pass| &pass.headers);
             let response = self.send(call, headers, attempts).await?;
             let challenges = session.learn(&response.headers);
+            if !challenges.is_empty() {
+                let raw: Vec<String> = challenges.iter().map(|challenge| challenge.raw.clone()).collect();
+                self.shared.learned.learn_challenges(&raw);
+            }
             if response.status != StatusCode::UNAUTHORIZED {
                 session.answered();
                 return Ok(response);

@@ -150,9 +150,13 @@ pub struct Explanation {
 /// How a blob is best uploaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum UploadMode {
-    /// POST, then one PUT with the whole body: works everywhere.
+    /// As it turns out: small blobs are tried with one POST, and what the registry makes of it is learned.
     #[default]
+    Learned,
+    /// POST, then one PUT with the whole body: works everywhere.
     PostPut,
+    /// The same, and never a PATCH whose length is not known.
+    Monolithic,
     /// POST with `?digest=` and the body.
     SinglePost,
     /// POST, PATCH …, PUT.
@@ -194,6 +198,8 @@ pub struct Hints {
     pub parallel_downloads: usize,
     /// Whether the referrers API is there.
     pub referrers: Option<bool>,
+    /// Whether a manifest is refused whose blobs are not there.
+    pub validates_manifests: Option<bool>,
     /// Bytes of the largest manifest.
     pub manifest_max: u64,
     /// Entries a page.
@@ -230,7 +236,9 @@ impl Hints {
             upload_mode: match get("upload-mode") {
                 Some("single-post") => UploadMode::SinglePost,
                 Some("chunked") => UploadMode::Chunked,
-                _ => UploadMode::PostPut,
+                Some("post-put") => UploadMode::PostPut,
+                Some("monolithic") => UploadMode::Monolithic,
+                _ => UploadMode::Learned,
             },
             chunk_min: number("chunk-min"),
             chunk_max: number("chunk-max"),
@@ -244,11 +252,8 @@ impl Hints {
             },
             parallel_uploads: count("parallel-uploads", 4),
             parallel_downloads: count("parallel-downloads", 4),
-            referrers: match get("referrers") {
-                Some("yes") => Some(true),
-                Some("no") => Some(false),
-                _ => None,
-            },
+            referrers: known(get("referrers")),
+            validates_manifests: known(get("validates-manifest")),
             manifest_max: number("manifest-max").unwrap_or(4 * 1024 * 1024),
             page_size: number("page-size")
                 .and_then(|value| u32::try_from(value).ok())
@@ -261,6 +266,15 @@ impl Hints {
             ),
             all,
         }
+    }
+}
+
+/// `yes`, `no`, and everything else is not known.
+fn known(value: Option<&str>) -> Option<bool> {
+    match value {
+        Some("yes") => Some(true),
+        Some("no") => Some(false),
+        _ => None,
     }
 }
 
@@ -420,7 +434,7 @@ mod tests {
             (hints.mount, hints.parallel_uploads, hints.manifest_max),
             (Mount::No, 1, 4 * 1024 * 1024)
         );
-        assert_eq!(hints.upload_mode, UploadMode::PostPut);
+        assert_eq!(hints.upload_mode, UploadMode::Learned);
         assert_eq!(hints.all["new"], "y");
     }
 }

@@ -264,6 +264,11 @@ impl ClientError {
         }
     }
 
+    /// The digests that the registry says it lacks, where that is why it refused (`MANIFEST_BLOB_UNKNOWN`).
+    pub fn lacking(&self) -> std::collections::BTreeSet<crate::digest::Digest> {
+        self.refusal().map(|refusal| super::lacking::of(&refusal.errors)).unwrap_or_default()
+    }
+
     /// The status of the final answer.
     pub fn status(&self) -> Option<u16> {
         self.refusal().map(|refusal| refusal.status.as_u16())

@@ -129,20 +129,27 @@ pub enum Body {
         /// Opens it from the start.
         open: Open,
     },
+    /// A stream whose length nobody knows, and which goes by once: a second time it is an error.
+    Once(Arc<Mutex<Option<Chunks>>>),
 }
 
 impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Body({} bytes)", self.len())
+        match self.len() {
+            Some(length) => write!(f, "Body({length} bytes)"),
+            None => write!(f, "Body(of unknown length)"),
+        }
     }
 }
 
 impl Body {
-    fn len(&self) -> u64 {
+    /// How many bytes, where that is known.
+    fn len(&self) -> Option<u64> {
         match self {
-            Self::Empty => 0,
-            Self::Bytes(bytes) => bytes.len() as u64,
-            Self::Stream { length, .. } => *length,
+            Self::Empty => Some(0),
+            Self::Bytes(bytes) => Some(bytes.len() as u64),
+            Self::Stream { length, .. } => Some(*length),
+            Self::Once(_) => None,
         }
     }
 }
@@ -347,14 +354,23 @@ impl Http {
         headers.extend(request.credentials.clone());
         // Bytes are what digests name: nothing on the way may compress them (case 67).
         headers.entry(ACCEPT_ENCODING).or_insert(HeaderValue::from_static("identity"));
-        if !matches!(request.method, Method::GET | Method::HEAD | Method::DELETE) {
-            headers.insert(CONTENT_LENGTH, HeaderValue::from(request.body.len()));
+        if let Some(length) = request.body.len()
+            && !matches!(request.method, Method::GET | Method::HEAD | Method::DELETE)
+        {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
         }
         outgoing = outgoing.headers(headers);
         outgoing = match &request.body {
             Body::Empty => outgoing,
             Body::Bytes(bytes) => outgoing.body(bytes.clone()),
             Body::Stream { open, .. } => outgoing.body(activity.watch(open())),
+            Body::Once(chunks) => {
+                let chunks = chunks.lock().unwrap_or_else(PoisonError::into_inner).take();
+                let Some(chunks) = chunks else {
+                    return Err(HttpError::Source("it goes by once, and was asked for again".to_owned()));
+                };
+                outgoing.body(activity.watch(chunks))
+            }
         };
         let idle = self.options().idle_timeout;
         let sending = outgoing.send();

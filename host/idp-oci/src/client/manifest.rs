@@ -1,15 +1,18 @@
 //! Manifests, read and written (distribution-spec, "Pulling manifests", "Pushing manifests"). What comes is checked against the
 //! digest that was asked for and the one that the registry names. Depends on `call`.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{Method, StatusCode};
 
 use super::auth::Access;
 use super::call::{Answered, Call};
+use super::error::RegistryError;
 use super::http::Body;
 use super::progress::Event;
-use super::{Client, ClientError};
+use super::{Client, ClientError, lacking};
 use crate::digest::{Digest, Hasher};
 use crate::manifest::{Descriptor, MAX_MANIFEST, Manifest};
 use crate::media::ACCEPT_MANIFESTS;
@@ -20,6 +23,17 @@ use crate::name::{Repository, Target};
 pub struct Written {
     /// The registry lists it among its subject's referrers (`OCI-Subject`).
     pub subject_indexed: bool,
+}
+
+/// What became of a manifest that was offered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Offered {
+    /// It is there now.
+    Written(Written),
+    /// The registry lacks these.
+    Lacking(BTreeSet<Digest>),
+    /// It was refused, and nothing follows from that.
+    Refused,
 }
 
 impl Client {
@@ -128,6 +142,34 @@ impl Client {
         };
         self.progress().event(Event::ManifestPut { digest: descriptor.digest.clone(), tag });
         Ok(Written { subject_indexed })
+    }
+
+    /// Writes a manifest by its digest to see whether the registry has what it names: a registry that checks says in one answer all
+    /// that it lacks. A refusal of any other kind is no failure here; the real write will meet it.
+    pub async fn offer_manifest(
+        &self,
+        repository: &Repository,
+        manifest: &Manifest,
+    ) -> Result<Offered, ClientError> {
+        let target = Target::Digest(manifest.digest().clone());
+        let descriptor = manifest.descriptor();
+        let call = self
+            .manifest_call(Method::PUT, repository, &target, Access::Push, "offering manifest")
+            .header(CONTENT_TYPE, &descriptor.media_type)
+            .body(Body::Bytes(manifest.bytes().clone()));
+        let answered = self.call(&call).await?;
+        let named = answered.response.header("docker-content-digest").map(str::to_owned);
+        if answered.response.status == StatusCode::CREATED
+            && named.is_none_or(|named| named == descriptor.digest.as_str())
+        {
+            self.progress().event(Event::ManifestPut { digest: descriptor.digest.clone(), tag: None });
+            return Ok(Offered::Written(Written {
+                subject_indexed: answered.response.headers.contains_key("oci-subject"),
+            }));
+        }
+        let body = String::from_utf8_lossy(&answered.response.error_body().await).into_owned();
+        let lacking = lacking::of(&RegistryError::parse(&body));
+        Ok(if lacking.is_empty() { Offered::Refused } else { Offered::Lacking(lacking) })
     }
 
     /// Deletes a tag or a manifest with all of its tags.

@@ -7,11 +7,11 @@
 //! | [`challenge`], [`auth`], [`dialect`], [`standard`] | being let in |
 //! | [`retry`], [`outage`], [`error`], [`progress`] | trying again, giving up, telling |
 //! | `call`, [`probe`] | one request with all of the above; one whose answer is looked at as it is |
+//! | [`learned`] | what talking to it has taught |
 //! | [`peer`], [`rate`] | who is at the other end of TLS; how often it may be asked, in its own words |
-//! | `blob`, `upload`, `download`, `ranges`, `manifest`, `tag`, `referrers` | the verbs |
+//! | `blob`, `upload`, `download`, `ranges`, `manifest`, `lacking`, `tag`, `referrers` | the verbs |
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use url::Url;
@@ -26,6 +26,8 @@ pub mod dialect;
 mod download;
 pub mod error;
 pub mod http;
+pub(crate) mod lacking;
+pub mod learned;
 mod manifest;
 pub mod outage;
 pub mod peer;
@@ -38,6 +40,7 @@ pub mod redirect;
 mod referrers;
 pub mod retry;
 pub mod scheme;
+mod seen;
 pub mod standard;
 mod tag;
 #[cfg(test)]
@@ -48,13 +51,16 @@ pub use auth::Access;
 pub use call::ping;
 pub use download::Verify;
 pub use error::{ClientError, Kind};
-pub use manifest::Written;
+pub use learned::Learned;
+pub use manifest::{Offered, Written};
 pub use progress::{Event, Outcome, Progress, Silent};
 pub use ranges::{RangePolicy, Ranges};
 pub use rate::RateLimit;
 pub use referrers::Referrers;
 pub use scheme::Scheme;
 pub use tag::Names;
+pub(crate) use upload::SMALL;
+pub use upload::{Presence, Unsent};
 
 use self::dialect::{Created, Dialect, DialectError, EnsureState, Ensured, Hints};
 use self::http::Http;
@@ -70,11 +76,18 @@ pub struct ClientOptions {
     pub operation: String,
     /// Who is told.
     pub progress: Arc<dyn Progress>,
+    /// What is known of the registry from before, and where what is found out now is kept.
+    pub learned: Arc<Learned>,
 }
 
 impl Default for ClientOptions {
     fn default() -> Self {
-        Self { retry: retry::RetryPolicy::default(), operation: String::new(), progress: Arc::new(Silent) }
+        Self {
+            retry: retry::RetryPolicy::default(),
+            operation: String::new(),
+            progress: Arc::new(Silent),
+            learned: Arc::default(),
+        }
     }
 }
 
@@ -99,8 +112,7 @@ struct Shared {
     hints: tokio::sync::Mutex<HashMap<Repository, Hints>>,
     /// `Warning` headers that have been shown.
     warned: Mutex<HashSet<String>>,
-    /// The registry answered a single POST as if it were none (case 37).
-    no_single_post: AtomicBool,
+    learned: Arc<Learned>,
     created: Mutex<Vec<Created>>,
     rate_limit: Mutex<Option<RateLimit>>,
 }
@@ -122,7 +134,9 @@ impl Client {
         options: ClientOptions,
     ) -> Result<Self, ClientError> {
         let base = base_url(&registry, scheme)?;
+        let learned = Arc::clone(&options.learned);
         let session = auth::Session::new(Arc::clone(&dialect), options.operation.clone());
+        session.remember(&learned.challenges());
         let shared = Shared {
             registry,
             home: Place::of(&base),
@@ -135,7 +149,7 @@ impl Client {
             outages: outage::Outages::default(),
             hints: tokio::sync::Mutex::default(),
             warned: Mutex::default(),
-            no_single_post: AtomicBool::new(false),
+            learned,
             created: Mutex::default(),
             rate_limit: Mutex::default(),
         };
@@ -150,6 +164,11 @@ impl Client {
     /// Its dialect.
     pub fn dialect(&self) -> &dyn Dialect {
         &*self.shared.dialect
+    }
+
+    /// What is known of the registry.
+    pub fn learned(&self) -> &Learned {
+        &self.shared.learned
     }
 
     /// Who is told.

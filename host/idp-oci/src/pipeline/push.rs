@@ -1,20 +1,19 @@
-//! Push: blobs as the source reads them, several at once and each once, then the manifests, children first and tags last. Whatever
-//! goes wrong: upload sessions are deleted, and no manifest is written that names what is not there.
+//! Push: one source to one registry or to several. The source is read and compressed once; what it offers goes to a [`super::lane`]
+//! for each destination, and the slowest sets the pace. A destination that fails does not end the others.
 
-use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
-use tokio::sync::{OnceCell, mpsc};
-use tokio::task::JoinSet;
+use futures_util::future::join_all;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::{PipelineError, missing};
-use crate::blob::Blob;
-use crate::client::{Client, ClientError, Event, Outcome};
+use super::PipelineError;
+use super::lane::Lane;
+use super::split::split;
+use crate::client::{Client, ClientError, Outcome};
 use crate::digest::Digest;
-use crate::manifest::{Manifest, Shape};
-use crate::media;
-use crate::name::{Repository, Tag, Target};
-use crate::source::{Image, Selection, Source, SourceError};
+use crate::name::{Repository, Tag};
+use crate::source::{Image, Offer, Selection, Source, SourceError};
 
 /// What of the source is pushed, and how.
 #[derive(Debug, Clone, Default)]
@@ -23,8 +22,21 @@ pub struct PushOptions {
     pub selection: Selection,
     /// Repositories of the same registry that may have the blobs.
     pub mount_from: Vec<Repository>,
-    /// Uploads at once; what the provider advises where it is not given.
+    /// Large uploads at once; what the provider advises where it is not given.
     pub jobs: Option<usize>,
+}
+
+/// Where a push goes to.
+#[derive(Debug, Clone)]
+pub struct Destination {
+    /// Which registry, as whom. Progress goes to its.
+    pub client: Client,
+    /// Which repository.
+    pub repository: Repository,
+    /// Under which tags; by digest only when there is none.
+    pub tags: Vec<Tag>,
+    /// Repositories of the same registry that may have the blobs.
+    pub mount_from: Vec<Repository>,
 }
 
 /// What was pushed.
@@ -46,6 +58,20 @@ pub struct Pushed {
     pub blobs_existing: usize,
 }
 
+impl Default for Pushed {
+    fn default() -> Self {
+        Self {
+            digest: Digest::of(b""),
+            media_type: String::new(),
+            manifests: 0,
+            blobs_sent: 0,
+            bytes_sent: 0,
+            blobs_mounted: 0,
+            blobs_existing: 0,
+        }
+    }
+}
+
 /// Pushes what a source holds, under every one of `tags`, or by digest only when there is none. Progress goes to the client's.
 ///
 /// When `cancel` fires, this returns [`ClientError::Interrupted`] after the upload sessions were deleted (at most about 2 s).
@@ -57,209 +83,134 @@ pub async fn push(
     options: &PushOptions,
     cancel: &CancellationToken,
 ) -> Result<Pushed, PipelineError> {
-    tokio::select! {
-        ensured = client.ensure(repository, None) => ensured?,
-        () = cancel.cancelled() => return Err(ClientError::Interrupted.into()),
-    };
-    let jobs = match options.jobs {
-        Some(jobs) => jobs,
-        None => client.hints(repository).await.parallel_uploads,
-    };
-    let push = Push {
+    let destination = Destination {
         client: client.clone(),
         repository: repository.clone(),
+        tags: tags.to_vec(),
         mount_from: options.mount_from.clone(),
-        stop: cancel.child_token(),
-        ensured: OnceCell::new(),
     };
-    let push = std::sync::Arc::new(push);
-    let (image, blobs, mut pushed) = push.blobs(source, &options.selection, jobs.max(1)).await?;
-    let writing = push.manifests(&image, tags, &blobs, &mut pushed);
-    tokio::select! {
-        written = writing => written?,
-        () = cancel.cancelled() => return Err(ClientError::Interrupted.into()),
-    }
-    Ok(pushed)
+    let pushed = push_all(vec![destination], source, &options.selection, options.jobs, cancel).await?;
+    pushed.into_iter().next().unwrap_or_else(|| Err(ClientError::Interrupted.into()))
 }
 
-struct Push {
-    client: Client,
-    repository: Repository,
-    mount_from: Vec<Repository>,
-    /// Fires when the push is given up, by the caller or because something failed.
-    stop: CancellationToken,
-    /// Whether the repository was made ready after a failure; asked once.
-    ensured: OnceCell<bool>,
+/// Pushes to several destinations, whose outcomes come in their order. The error outside of them is the source's.
+pub async fn push_all(
+    destinations: Vec<Destination>,
+    source: Box<dyn Source>,
+    selection: &Selection,
+    jobs: Option<usize>,
+    cancel: &CancellationToken,
+) -> Result<Vec<Result<Pushed, PipelineError>>, PipelineError> {
+    let source_name = source.describe();
+    let opening = destinations.into_iter().map(|destination| Lane::open(destination, jobs, cancel));
+    let lanes = join_all(opening).await;
+    if lanes.iter().all(Result::is_err) {
+        return Ok(lanes.into_iter().map(|lane| lane.map(|_| Pushed::default())).collect());
+    }
+    let (mut ways, mut images, mut running) = (Vec::new(), Vec::new(), Vec::new());
+    for lane in lanes {
+        let task = match lane {
+            Err(error) => Err(error),
+            Ok(lane) => {
+                let (way, offers) = mpsc::channel(lane.width());
+                let (sender, image) = oneshot::channel();
+                ways.push(way);
+                images.push(sender);
+                Ok(tokio::spawn(Arc::new(lane).run(offers, image)))
+            }
+        };
+        running.push(task);
+    }
+    let image = read(source, selection, ways, cancel).await;
+    let image = image.and_then(|image| match image.manifests.is_empty() {
+        true => Err(SourceError::Invalid("it holds no manifest".to_owned())),
+        false => Ok(image),
+    });
+    if let Ok(image) = &image {
+        for sender in images {
+            // A lane that failed has nobody who waits.
+            let _ = sender.send(image.clone());
+        }
+    } else {
+        drop(images);
+    }
+    let mut outcomes = Vec::new();
+    for task in running {
+        outcomes.push(match task {
+            Err(error) => Some(Err(error)),
+            Ok(task) => outcome(task.await),
+        });
+    }
+    match image {
+        // The lanes that ended before all was read know why; the source only knows that nobody listens any more.
+        Err(SourceError::Closed) | Ok(_) => {
+            Ok(outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(gone)).collect())
+        }
+        Err(error) => match outcomes.into_iter().flatten().find_map(Result::err) {
+            Some(first) if cancel.is_cancelled() => Err(first),
+            _ => Err(PipelineError::Source { source_name, error }),
+        },
+    }
 }
 
-impl Push {
-    /// Sends all blobs of the source while it reads them.
-    async fn blobs(
-        self: &std::sync::Arc<Self>,
-        source: Box<dyn Source>,
-        selection: &Selection,
-        jobs: usize,
-    ) -> Result<(Image, HashMap<Digest, Blob>, Pushed), PipelineError> {
-        let source_name = source.describe();
-        let (sender, mut receiver) = mpsc::channel(jobs);
-        let selection = selection.clone();
-        let mut reading = tokio::spawn(async move { source.read(&selection, sender).await });
-        let mut uploads: JoinSet<Result<(u64, Outcome), ClientError>> = JoinSet::new();
-        let (mut blobs, mut open) = (HashMap::new(), true);
-        let mut pushed = Pushed {
-            digest: Digest::of(b""),
-            media_type: String::new(),
-            manifests: 0,
-            blobs_sent: 0,
-            bytes_sent: 0,
-            blobs_mounted: 0,
-            blobs_existing: 0,
-        };
-        let failed = loop {
-            if !open && uploads.is_empty() {
-                break None;
-            }
-            tokio::select! {
-                () = self.stop.cancelled() => break Some(ClientError::Interrupted),
-                blob = receiver.recv(), if open && uploads.len() < jobs => match blob {
-                    Some(blob) => {
-                        // Layers that stand twice, a config with the bytes of a layer: once (case 49).
-                        if blobs.insert(blob.descriptor.digest.clone(), blob.clone()).is_none() {
-                            let push = std::sync::Arc::clone(self);
-                            uploads.spawn(async move { push.blob(&blob).await });
-                        }
-                    }
-                    None => open = false,
-                },
-                Some(done) = uploads.join_next() => match flatten(done) {
-                    Ok((size, outcome)) => pushed.count(size, outcome),
-                    Err(error) => break Some(error),
-                },
-            }
-        };
-        if let Some(error) = failed {
-            self.stop.cancel();
-            reading.abort();
-            drop(receiver);
-            // Every upload deletes its session before it ends.
-            while uploads.join_next().await.is_some() {}
-            return Err(error.into());
-        }
-        let image = match (&mut reading).await {
-            Ok(image) => {
-                image.map_err(|error| PipelineError::Source { source_name: source_name.clone(), error })?
-            }
-            Err(error) => {
-                let error = SourceError::Invalid(format!("reading it ended unexpectedly: {error}"));
-                return Err(PipelineError::Source { source_name, error });
-            }
-        };
-        let Some(root) = image.manifests.last() else {
-            let error = SourceError::Invalid("it holds no manifest".to_owned());
-            return Err(PipelineError::Source { source_name, error });
-        };
-        pushed.digest = root.digest().clone();
-        pushed.media_type.clone_from(&root.descriptor().media_type);
-        Ok((image, blobs, pushed))
-    }
+fn gone() -> Result<Pushed, PipelineError> {
+    Err(ClientError::Interrupted.into())
+}
 
-    /// Brings one blob to the registry. A failure that the provider can mend (a project that is not there yet) is mended once.
-    async fn blob(&self, blob: &Blob) -> Result<(u64, Outcome), ClientError> {
-        let (digest, size) = (blob.descriptor.digest.clone(), blob.descriptor.size);
-        let progress = self.client.progress();
-        progress.event(Event::BlobStarted { digest: digest.clone(), size });
-        let outcome = match self.send(blob).await {
-            Err(error) if self.mend(&error).await? => self.send(blob).await,
-            outcome => outcome,
-        }?;
-        progress.event(Event::BlobFinished { digest, size, outcome });
-        Ok((size, outcome))
+/// A lane's outcome; `None` when it ended because the source did.
+fn outcome(
+    ended: Result<Result<Option<Pushed>, PipelineError>, tokio::task::JoinError>,
+) -> Option<Result<Pushed, PipelineError>> {
+    match ended {
+        Ok(outcome) => outcome.transpose(),
+        Err(error) => {
+            let problem = format!("it ended unexpectedly: {error}");
+            Some(Err(ClientError::Source { what: "push".to_owned(), problem }.into()))
+        }
     }
+}
 
-    async fn send(&self, blob: &Blob) -> Result<Outcome, ClientError> {
-        self.client.push_blob(&self.repository, blob, &self.mount_from, &self.stop).await
+/// Reads the source while the lanes take what it offers. A lane that has ended takes nothing more; when all have, reading ends.
+async fn read(
+    source: Box<dyn Source>,
+    selection: &Selection,
+    mut ways: Vec<mpsc::Sender<Offer>>,
+    cancel: &CancellationToken,
+) -> Result<Image, SourceError> {
+    let (sender, mut receiver) = mpsc::channel(ways.len());
+    let selection = selection.clone();
+    let mut reading = tokio::spawn(async move { source.read(&selection, sender).await });
+    while let Some(offer) = tokio::select! {
+        offer = receiver.recv() => offer,
+        () = cancel.cancelled() => None,
+        () = closed(&ways) => None,
+    } {
+        let sends = ways.iter().zip(split(offer, ways.len())).map(|(way, offer)| way.send(offer));
+        let sent: Vec<bool> = join_all(sends).await.iter().map(Result::is_ok).collect();
+        let mut sent = sent.into_iter();
+        ways.retain(|_| sent.next().unwrap_or(false));
+        if ways.is_empty() {
+            break;
+        }
     }
+    if cancel.is_cancelled() || ways.iter().all(mpsc::Sender::is_closed) {
+        reading.abort();
+        return Err(SourceError::Closed);
+    }
+    drop(ways);
+    match (&mut reading).await {
+        Ok(image) => image,
+        Err(error) => Err(SourceError::Invalid(format!("reading it ended unexpectedly: {error}"))),
+    }
+}
 
-    /// Lets the provider make the repository ready after a failure; true when it did, so that trying again makes sense.
-    async fn mend(&self, error: &ClientError) -> Result<bool, ClientError> {
-        let class = error.refusal().map(|refusal| refusal.class()).unwrap_or_default();
-        if class.is_empty() {
-            return Ok(false);
-        }
-        let ensured = self
-            .ensured
-            .get_or_try_init(async || Ok(self.client.ensure(&self.repository, Some(class)).await?.is_some()));
-        ensured.await.copied()
-    }
-
-    /// Writes the manifests: children by digest, the root under its tags.
-    async fn manifests(
-        &self,
-        image: &Image,
-        tags: &[Tag],
-        blobs: &HashMap<Digest, Blob>,
-        pushed: &mut Pushed,
-    ) -> Result<(), PipelineError> {
-        let (root, children) = image.manifests.split_last().expect("checked when the blobs were sent");
-        let mut written = HashSet::new();
-        for manifest in children {
-            self.tell_foreign(manifest);
-            if manifest.digest() != root.digest() && written.insert(manifest.digest()) {
-                let target = Target::Digest(manifest.digest().clone());
-                self.manifest(&target, manifest, blobs, pushed).await?;
-                pushed.manifests += 1;
-            }
-        }
-        self.tell_foreign(root);
-        let mut targets: Vec<Target> = tags.iter().cloned().map(Target::Tag).collect();
-        if targets.is_empty() {
-            targets.push(Target::Digest(root.digest().clone()));
-        }
-        for target in targets {
-            self.manifest(&target, root, blobs, pushed).await?;
-        }
-        pushed.manifests += 1;
-        Ok(())
-    }
-
-    /// Writes one manifest. What the registry says it lacks is sent, whatever was known before, and the manifest once more: that
-    /// heals collected garbage and caches that were wrong (case 51).
-    async fn manifest(
-        &self,
-        target: &Target,
-        manifest: &Manifest,
-        blobs: &HashMap<Digest, Blob>,
-        pushed: &mut Pushed,
-    ) -> Result<(), ClientError> {
-        let put = || self.client.put_manifest(&self.repository, target, manifest);
-        let Err(error) = put().await else { return Ok(()) };
-        let lacking = missing::blobs(&error);
-        let at_hand: Vec<&Blob> = lacking.iter().filter_map(|digest| blobs.get(digest)).collect();
-        if lacking.is_empty() || at_hand.len() < lacking.len() {
-            if self.mend(&error).await? {
-                return put().await.map(|_| ());
-            }
-            return Err(error);
-        }
-        for blob in at_hand {
-            let outcome = self.client.upload_blob(&self.repository, blob, &self.stop).await?;
-            pushed.count(blob.descriptor.size, outcome);
-        }
-        put().await.map(|_| ())
-    }
-
-    /// Layers that are not distributed are named by the manifest and stay where they are (case 57).
-    fn tell_foreign(&self, manifest: &Manifest) {
-        let Shape::Image { layers, .. } = manifest.shape() else { return };
-        for layer in layers.iter().filter(|layer| media::is_foreign(&layer.media_type)) {
-            let (digest, size) = (layer.digest.clone(), layer.size);
-            self.client.progress().event(Event::BlobFinished { digest, size, outcome: Outcome::Skipped });
-        }
-    }
+/// Nobody takes offers any more.
+async fn closed(ways: &[mpsc::Sender<Offer>]) {
+    join_all(ways.iter().map(mpsc::Sender::closed)).await;
 }
 
 impl Pushed {
-    fn count(&mut self, size: u64, outcome: Outcome) {
+    pub(super) fn count(&mut self, size: u64, outcome: Outcome) {
         match outcome {
             Outcome::Sent => {
                 self.blobs_sent += 1;
@@ -271,14 +222,4 @@ impl Pushed {
             }
         }
     }
-}
-
-/// A task that was ended from outside, or panicked, is an error like any other.
-fn flatten<T>(done: Result<Result<T, ClientError>, tokio::task::JoinError>) -> Result<T, ClientError> {
-    done.unwrap_or_else(|error| {
-        Err(ClientError::Source {
-            what: "upload".to_owned(),
-            problem: format!("it ended unexpectedly: {error}"),
-        })
-    })
 }

@@ -20,10 +20,11 @@ use crate::layout::{self, Contents, INDEX, Resolved};
 use crate::manifest::{Descriptor, MAX_MANIFEST, Shape};
 use crate::media;
 use crate::source::classic::{self, Layer};
-use crate::source::compress::{self, Format};
+use crate::source::format::{self, Format};
 use crate::source::layout::open_regular;
-use crate::source::outlet::{Outlet, blocking};
-use crate::source::{Image, Selection, Source, SourceError};
+use crate::source::outlet::{Outlet, Streamed, blocking};
+use crate::source::pack::{self, SMALL};
+use crate::source::{Compression, Image, Offer, Selection, Source, SourceError};
 use crate::tarball::{FileInput, Kind, Member, Reader, TarError};
 
 /// Links to links to links.
@@ -101,10 +102,10 @@ impl Source for ArchiveSource {
     async fn read(
         self: Box<Self>,
         selection: &Selection,
-        blobs: mpsc::Sender<Blob>,
+        offers: mpsc::Sender<Offer>,
     ) -> Result<Image, SourceError> {
         let selection = selection.clone();
-        blocking(move || self.send(&selection, &Outlet::new(blobs))).await
+        blocking(move || self.send(&selection, &Outlet::new(offers))).await
     }
 }
 
@@ -119,7 +120,7 @@ fn unpacked(mut file: File, what: &str, outlet: &Outlet) -> Result<File, SourceE
             let mut plain = tempfile::tempfile().map_err(io)?;
             let mut decoder =
                 flate2::read::MultiGzDecoder::new(io::BufReader::with_capacity(256 * 1024, file));
-            compress::copy(&mut decoder, &|| outlet.is_closed(), &mut |chunk| {
+            format::copy(&mut decoder, &|| outlet.is_closed(), &mut |chunk| {
                 io::Write::write_all(&mut plain, chunk)
             })
             .map_err(|error| given_up_or(error, what))?;
@@ -221,7 +222,8 @@ impl Archive {
     }
 
     fn send(&self, resolved: Resolved, outlet: &Outlet) -> Result<Image, SourceError> {
-        for descriptor in &resolved.blobs {
+        outlet.announce(&resolved.manifests)?;
+        for descriptor in resolved.largest_first() {
             outlet.send(self.open(descriptor)?)?;
         }
         Ok(Image { manifests: resolved.manifests, name: resolved.name })
@@ -232,7 +234,7 @@ impl Archive {
     fn docker(&self, selection: &Selection, outlet: &Outlet) -> Result<Image, SourceError> {
         if self.find(INDEX).is_some()
             && let Ok(resolved) = self.resolve(selection)
-            && !is_plain(&resolved)
+            && (selection.compression == Compression::Keep || !is_plain(&resolved))
         {
             return self.send(resolved, outlet);
         }
@@ -241,13 +243,18 @@ impl Archive {
         let config = Blob::from_bytes(media::OCI_CONFIG, saved.config);
         let config_descriptor = config.descriptor.clone();
         outlet.send(config)?;
-        let layers = self.layers(&saved.layers, outlet)?;
+        let layers = self.layers(&saved.layers, selection, outlet)?;
         let manifest = classic::manifest(&config_descriptor, &layers)?;
         Ok(Image { manifests: vec![manifest], name: saved.name })
     }
 
     /// Sends the layers, compressing as many at once as there are processors; the descriptors are in the layers' order.
-    fn layers(&self, layers: &[Layer], outlet: &Outlet) -> Result<Vec<Descriptor>, SourceError> {
+    fn layers(
+        &self,
+        layers: &[Layer],
+        selection: &Selection,
+        outlet: &Outlet,
+    ) -> Result<Vec<Descriptor>, SourceError> {
         let mut distinct: Vec<&Layer> = Vec::new();
         for layer in layers {
             if layer.foreign.is_none() && distinct.iter().all(|other| other.diff_id != layer.diff_id) {
@@ -259,10 +266,10 @@ impl Archive {
         let work = || -> Result<Vec<(Digest, Descriptor)>, SourceError> {
             let mut done = Vec::new();
             while let Some(layer) = distinct.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let blob = self.layer(layer, &|| outlet.is_closed() || failed.load(Ordering::Relaxed));
-                let blob = blob.inspect_err(|_| failed.store(true, Ordering::Relaxed))?;
-                done.push((layer.diff_id.clone(), blob.descriptor.clone()));
-                outlet.send(blob).inspect_err(|_| failed.store(true, Ordering::Relaxed))?;
+                let given_up = || outlet.is_closed() || failed.load(Ordering::Relaxed);
+                let sent = self.layer(layer, selection, outlet, &given_up);
+                let descriptor = sent.inspect_err(|_| failed.store(true, Ordering::Relaxed))?;
+                done.push((layer.diff_id.clone(), descriptor));
             }
             Ok(done)
         };
@@ -288,8 +295,14 @@ impl Archive {
         layers.iter().map(|layer| descriptor(layer).ok_or(SourceError::Closed)).collect()
     }
 
-    /// A layer as it is pushed: plain tars compressed, others as they are.
-    fn layer(&self, layer: &Layer, given_up: &dyn Fn() -> bool) -> Result<Blob, SourceError> {
+    /// Sends a layer as it is pushed: plain tars packed while they go, others as they are.
+    fn layer(
+        &self,
+        layer: &Layer,
+        selection: &Selection,
+        outlet: &Outlet,
+        given_up: &dyn Fn() -> bool,
+    ) -> Result<Descriptor, SourceError> {
         let (offset, size) = self
             .find(&layer.path)
             .ok_or_else(|| self.invalid(&format!("the layer `{}` is missing", layer.path)))?;
@@ -306,25 +319,81 @@ impl Archive {
                 )));
             }
             Format::Tar | Format::Unknown => {
-                let compressed =
-                    compress::gzip(&mut region(), given_up).map_err(|error| given_up_or(error, &what))?;
-                if compressed.read != size {
-                    return Err(SourceError::Invalid(format!("{what} was cut while it was read")));
-                }
-                if compressed.diff_id != layer.diff_id {
-                    return Err(classic::wrong_diff_id(&self.what, layer, &compressed.diff_id));
-                }
-                return Ok(Blob::from_file(compressed.descriptor, Arc::new(compressed.file), 0));
+                return self.plain(layer, (offset, size), &what, selection, outlet, given_up);
             }
         };
         let mut hasher = Hasher::new(Algorithm::Sha256);
-        compress::copy(&mut region(), given_up, &mut |chunk| {
+        format::copy(&mut region(), given_up, &mut |chunk| {
             hasher.update(chunk);
             Ok(())
         })
         .map_err(|error| given_up_or(error, &what))?;
         let descriptor = Descriptor::new(media_type, hasher.finish(), size);
-        Ok(Blob::from_file(descriptor, Arc::clone(&self.file), offset))
+        outlet.send(Blob::from_file(descriptor.clone(), Arc::clone(&self.file), offset))?;
+        Ok(descriptor)
+    }
+
+    /// A plain tar: not made again where the memo knows what it becomes and that is there; in memory where it is small; else streamed,
+    /// as often as it takes.
+    fn plain(
+        &self,
+        layer: &Layer,
+        (offset, size): (u64, u64),
+        what: &str,
+        selection: &Selection,
+        outlet: &Outlet,
+        given_up: &dyn Fn() -> bool,
+    ) -> Result<Descriptor, SourceError> {
+        let compression = selection.compression;
+        let input = || FileInput::region(Arc::clone(&self.file), offset, size);
+        let check = |packed: &pack::Packed| {
+            if packed.read != size {
+                return Err(SourceError::Invalid(format!("{what} was cut while it was read")));
+            }
+            if packed.diff_id != layer.diff_id {
+                return Err(classic::wrong_diff_id(&self.what, layer, &packed.diff_id));
+            }
+            Ok(())
+        };
+        let memo = selection.memo.as_deref();
+        if size <= SMALL {
+            let (packed, bytes) = pack::to_memory(compression, &mut input(), given_up)
+                .map_err(|error| given_up_or(error, what))?;
+            check(&packed)?;
+            outlet.send(Blob::from_known(packed.descriptor.clone(), bytes))?;
+            return Ok(packed.descriptor);
+        }
+        if let Some(known) = memo.and_then(|memo| memo.packed(&layer.diff_id, compression))
+            && outlet.is_there(&layer.path, &known)?
+        {
+            return Ok(known);
+        }
+        loop {
+            let mut wrong = None;
+            let streamed = outlet.live(&layer.path, compression.media_type(), |emit| {
+                let packed = pack::pack(compression, &mut input(), given_up, emit)?;
+                if let Err(error) = check(&packed) {
+                    wrong = Some(error);
+                    return Err(io::ErrorKind::InvalidData.into());
+                }
+                Ok(packed.descriptor)
+            })?;
+            if let Some(error) = wrong {
+                return Err(error);
+            }
+            if let Streamed::Whole(descriptor, arrived) =
+                streamed.map_err(|error| given_up_or(error, what))?
+                && arrived.blocking_recv().unwrap_or(false)
+            {
+                if let Some(memo) = memo {
+                    memo.learn(&layer.diff_id, compression, &descriptor);
+                }
+                return Ok(*descriptor);
+            }
+            if given_up() {
+                return Err(SourceError::Closed);
+            }
+        }
     }
 }
 

@@ -225,7 +225,7 @@ mod tests {
     use crate::source::{Selection, SourceError};
 
     fn run(manifest: &str, config: Option<&str>, name: Option<&str>) -> Result<Saved, SourceError> {
-        let selection = Selection { name: name.map(str::to_owned), platform: None };
+        let selection = Selection { name: name.map(str::to_owned), ..Selection::default() };
         let config = config.map(|text| Bytes::copy_from_slice(text.as_bytes()));
         choose(manifest.as_bytes(), &selection, "archive x.tar", &|_| Ok(config.clone()))
     }

@@ -21,10 +21,10 @@ use crate::digest::Digest;
 use crate::manifest::Manifest;
 use crate::media;
 use crate::source::archive::given_up_or;
-use crate::source::compress;
 use crate::source::layout::open_regular;
 use crate::source::outlet::{Outlet, blocking};
-use crate::source::{Image, Selection, Source, SourceError};
+use crate::source::pack;
+use crate::source::{Image, Offer, Selection, Source, SourceError};
 use crate::tarball;
 
 /// `artifactType` of a directory.
@@ -60,7 +60,7 @@ impl DirectorySource {
         let mut tree = Tree::new(&self.path)?;
         let mut input =
             TreeReader { entries: std::mem::take(&mut tree.entries).into_iter(), state: State::Between };
-        let packed = compress::gzip(&mut input, &|| outlet.is_closed())
+        let (packed, file) = pack::to_file(selection.compression, &mut input, &|| outlet.is_closed())
             .map_err(|error| given_up_or(error, &self.describe()))?;
         let mut layer = packed.descriptor;
         layer.annotations = [
@@ -70,10 +70,11 @@ impl DirectorySource {
         ]
         .into();
         let config = Blob::from_bytes(media::OCI_EMPTY, Bytes::from_static(b"{}"));
-        let manifest = manifest(&config, &layer)?;
+        let manifests = vec![manifest(&config, &layer)?];
+        outlet.announce(&manifests)?;
+        outlet.send(Blob::from_file(layer, Arc::new(file), 0))?;
         outlet.send(config)?;
-        outlet.send(Blob::from_file(layer, Arc::new(packed.file), 0))?;
-        Ok(Image { manifests: vec![manifest], name: None })
+        Ok(Image { manifests, name: None })
     }
 }
 
@@ -86,10 +87,10 @@ impl Source for DirectorySource {
     async fn read(
         self: Box<Self>,
         selection: &Selection,
-        blobs: mpsc::Sender<Blob>,
+        offers: mpsc::Sender<Offer>,
     ) -> Result<Image, SourceError> {
         let selection = selection.clone();
-        blocking(move || self.send(&selection, &Outlet::new(blobs))).await
+        blocking(move || self.send(&selection, &Outlet::new(offers))).await
     }
 }
 

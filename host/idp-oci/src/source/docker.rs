@@ -10,12 +10,11 @@ use hyper::body::Incoming;
 use serde::Deserialize;
 use tokio::sync::mpsc;
 
-use crate::blob::Blob;
 use crate::daemon::{self, Daemon, DaemonError};
 use crate::layout::{canonical_name, platform_fits, platform_of_config, platform_text};
 use crate::source::outlet::{Outlet, blocking};
-use crate::source::stream::{self, Expect};
-use crate::source::{Image, Selection, Source, SourceError};
+use crate::source::stream::{Expect, Stream};
+use crate::source::{Image, Offer, Selection, Source, SourceError};
 
 /// Chunks between the socket and the thread that compresses.
 const WINDOW: usize = 16;
@@ -95,7 +94,7 @@ impl Source for DockerSource {
     async fn read(
         self: Box<Self>,
         selection: &Selection,
-        blobs: mpsc::Sender<Blob>,
+        offers: mpsc::Sender<Offer>,
     ) -> Result<Image, SourceError> {
         let what = self.describe();
         let answer = daemon::whole(self.get("json").await?).await.map_err(|error| self.error(error))?;
@@ -114,24 +113,26 @@ impl Source for DockerSource {
                 platform_text(wanted)
             )));
         }
-        let answer = self.get("get").await?;
-        let (sender, receiver) = mpsc::channel(WINDOW);
-        let work = {
-            // The archive holds one image only: which one needs no saying.
-            let selection = Selection { name: None, platform: selection.platform.clone() };
-            let what = what.clone();
-            blocking(move || {
-                let reader = ChannelReader { receiver, chunk: Bytes::new() };
-                stream::read(reader, Expect { as_stored }, &selection, &what, &Outlet::new(blobs))
-            })
-        };
-        tokio::pin!(work);
-        // When the reading thread has ended, whatever else the daemon might send is of no interest.
-        let mut image = tokio::select! {
-            biased;
-            image = &mut work => image,
-            () = pump(answer.into_body(), sender) => work.await,
-        }?;
+        // The archive holds one image only: which one needs no saying.
+        let selection = Selection { name: None, ..selection.clone() };
+        let mut stream = Stream::new(Expect { as_stored }, &selection, &what, Outlet::new(offers))?;
+        let mut is_complete = false;
+        while !is_complete {
+            let answer = self.get("get").await?;
+            let (sender, receiver) = mpsc::channel(WINDOW);
+            let work = blocking(move || {
+                let is_complete = stream.pass(ChannelReader { receiver, chunk: Bytes::new() })?;
+                Ok((stream, is_complete))
+            });
+            tokio::pin!(work);
+            // When the reading thread has ended, whatever else the daemon might send is of no interest.
+            (stream, is_complete) = tokio::select! {
+                biased;
+                done = &mut work => done,
+                () = pump(answer.into_body(), sender) => work.await,
+            }?;
+        }
+        let mut image = blocking(move || stream.finish()).await?;
         let tags = inspect.repo_tags.unwrap_or_default();
         let wanted = canonical_name(&self.name);
         let named = tags.iter().find(|tag| canonical_name(tag) == wanted).or(tags.first()).cloned();

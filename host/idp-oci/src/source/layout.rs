@@ -14,7 +14,7 @@ use crate::digest::Digest;
 use crate::layout::{self, Contents, INDEX, MARKER};
 use crate::manifest::{Descriptor, MAX_MANIFEST};
 use crate::source::outlet::{Outlet, blocking};
-use crate::source::{Image, Selection, Source, SourceError};
+use crate::source::{Image, Offer, Selection, Source, SourceError};
 
 /// An image of a layout.
 #[derive(Debug, Clone)]
@@ -47,7 +47,8 @@ impl LayoutSource {
         let mut selection = selection.clone();
         selection.name = selection.name.or_else(|| self.name.clone());
         let resolved = layout::resolve(&contents, index, &selection, &what)?;
-        for descriptor in &resolved.blobs {
+        outlet.announce(&resolved.manifests)?;
+        for descriptor in resolved.largest_first() {
             outlet.send(contents.open(descriptor)?)?;
         }
         Ok(Image { manifests: resolved.manifests, name: resolved.name })
@@ -69,10 +70,10 @@ impl Source for LayoutSource {
     async fn read(
         self: Box<Self>,
         selection: &Selection,
-        blobs: mpsc::Sender<Blob>,
+        offers: mpsc::Sender<Offer>,
     ) -> Result<Image, SourceError> {
         let selection = selection.clone();
-        blocking(move || self.send(&selection, &Outlet::new(blobs))).await
+        blocking(move || self.send(&selection, &Outlet::new(offers))).await
     }
 }
 

@@ -2,19 +2,24 @@
 //! nothing of registries.
 
 mod archive;
+mod blocks;
 mod classic;
-mod compress;
 mod directory;
 mod docker;
+mod format;
 mod layout;
+mod memo;
+mod offer;
 mod open;
-mod outlet;
+pub(crate) mod outlet;
+mod pack;
 mod stream;
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 
-use crate::blob::Blob;
 use crate::manifest::{Manifest, ManifestError, Platform};
 
 pub use archive::{ArchiveKind, ArchiveSource};
@@ -22,7 +27,10 @@ pub(crate) use directory::check_component;
 pub use directory::{DIRECTORY_TYPE, DirectorySource, TITLE, UNPACK, UNPACK_DIGEST};
 pub use docker::DockerSource;
 pub use layout::LayoutSource;
+pub use memo::Memo;
+pub use offer::{Live, Offer, Question};
 pub use open::open;
+pub use pack::Compression;
 
 /// What of a source is wanted.
 #[derive(Debug, Clone, Default)]
@@ -31,6 +39,10 @@ pub struct Selection {
     pub name: Option<String>,
     /// Only this platform of an index.
     pub platform: Option<Platform>,
+    /// What becomes of layers that are plain tars.
+    pub compression: Compression,
+    /// What plain layers became before.
+    pub memo: Option<Arc<Memo>>,
 }
 
 /// What a source holds: manifests, children before parents; the last one is what gets the tag.
@@ -81,11 +93,11 @@ pub trait Source: Send {
     /// What it is, for messages: `docker daemon image app:1.0`.
     fn describe(&self) -> String;
 
-    /// Sends every blob that the manifests need, each once, as soon as it can be read, and returns the manifests.
+    /// Offers every blob that the manifests need, each once, as soon as it can be read, and returns the manifests.
     /// Foreign layers are not sent. Memory stays bounded: the channel's capacity is the window.
     async fn read(
         self: Box<Self>,
         selection: &Selection,
-        blobs: mpsc::Sender<Blob>,
+        offers: mpsc::Sender<Offer>,
     ) -> Result<Image, SourceError>;
 }

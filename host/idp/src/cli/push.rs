@@ -2,6 +2,7 @@
 
 use idp_oci::manifest::Platform;
 use idp_oci::name::Repository;
+use idp_oci::source::Compression;
 
 use super::connect::Connect;
 use super::ui::size;
@@ -28,6 +29,10 @@ pub struct Args {
     /// Only this platform of a multi-platform image: os/arch[/variant]
     #[arg(long, value_name = "PLATFORM", value_parser = platform)]
     platform: Option<Platform>,
+    /// What becomes of layers that are plain tars (from the Docker daemon, and of directories); `keep` leaves everything as the
+    /// source has it, its manifests included
+    #[arg(long, value_enum, default_value_t, value_name = "HOW")]
+    compress: Compress,
     /// Mount blobs from this repository of the same registry instead of sending them; may be given several times
     #[arg(long, value_name = "REPOSITORY")]
     mount_from: Vec<Repository>,
@@ -45,6 +50,31 @@ pub struct Args {
     connect: Connect,
 }
 
+/// What becomes of plain layers.
+#[derive(Debug, Clone, Copy, Default, clap::ValueEnum)]
+enum Compress {
+    /// Everything reads it
+    #[default]
+    Gzip,
+    /// Smaller and faster; engines of 2021 and later read it
+    Zstd,
+    /// They stay plain tars
+    None,
+    /// Nothing is touched
+    Keep,
+}
+
+impl From<Compress> for Compression {
+    fn from(compress: Compress) -> Self {
+        match compress {
+            Compress::Gzip => Self::Gzip,
+            Compress::Zstd => Self::Zstd,
+            Compress::None => Self::None,
+            Compress::Keep => Self::Keep,
+        }
+    }
+}
+
 pub(super) fn run(args: Args, session: &Session) -> Result<(), Stop> {
     let mut options = session.options(&args.connect, "push")?;
     options.dry_run = args.dry_run;
@@ -58,6 +88,7 @@ pub(super) fn run(args: Args, session: &Session) -> Result<(), Stop> {
         source: args.source,
         destination: args.dest,
         platform: args.platform,
+        compression: args.compress.into(),
         mount_from: args.mount_from,
     };
     let pushed = session.work(&doing, options, async |context| ops::push::push(context, request).await)?;

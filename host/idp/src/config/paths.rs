@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use idp_oci::name::Registry;
+
 use super::env::{self, Environment};
 
 /// Directories and files of one user.
@@ -30,6 +32,17 @@ impl Paths {
     /// `~/.idpbuilder/oci-cache`, or `IDPBUILDER_OCI_CACHE_DIR`.
     pub fn cache(&self) -> Option<PathBuf> {
         self.cache.clone().or_else(|| self.base().map(|base| base.join("oci-cache")))
+    }
+
+    /// What plain layers became when they were packed: a file in the cache.
+    pub fn layers(&self) -> Option<PathBuf> {
+        self.cache().map(|cache| cache.join("layers.json"))
+    }
+
+    /// What was learned of a registry: a file a registry in the cache.
+    pub fn learned(&self, registry: &Registry) -> Option<PathBuf> {
+        let name = registry.to_string().replace([':', '[', ']'], "_");
+        self.cache().map(|cache| cache.join("hosts").join(format!("{name}.json")))
     }
 
     /// `~/.idpbuilder/providers`: components that were installed.

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
-use idp_oci::blob::Blob;
+use idp_oci::blob::Part;
 use idp_oci::client::dialect::Created;
 use idp_oci::digest::Digest;
 use idp_oci::manifest::Platform;
 use idp_oci::name::{Reference, Repository, Tag};
 use idp_oci::pipeline::{self, PushOptions};
-use idp_oci::source::{self, Selection, Source};
+use idp_oci::source::{self, Compression, Memo, Offer, Selection, Source};
 use serde::Serialize;
 
 use super::session::{self, Subject};
@@ -24,6 +25,8 @@ pub struct Request {
     pub destination: Option<String>,
     /// Only this platform.
     pub platform: Option<Platform>,
+    /// What becomes of layers that are plain tars.
+    pub compression: Compression,
     /// Repositories of the same registry that may have some of the blobs.
     pub mount_from: Vec<Repository>,
 }
@@ -70,7 +73,12 @@ pub async fn push(context: &Context, request: Request) -> Result<Pushed, Error> 
         .map_err(|error| Error::Io { what: "finding the current directory".to_owned(), error })?;
     let source = source::open(&request.source, &base)?;
     let name = source.describe();
-    let selection = Selection { name: None, platform: request.platform };
+    let selection = Selection {
+        name: None,
+        platform: request.platform,
+        compression: request.compression,
+        memo: context.paths.layers().map(|file| Arc::new(Memo::load(file))),
+    };
     if context.options.dry_run {
         let mut pushed = rehearse(source, &selection, &destination, name).await?;
         let room = room::rehearse(context, &destination).await?;
@@ -144,11 +152,24 @@ async fn rehearse(
     destination: &Reference,
     name: String,
 ) -> Result<Pushed, Error> {
-    let (sender, mut receiver) = tokio::sync::mpsc::channel::<Blob>(4);
+    let (sender, mut receiver) = tokio::sync::mpsc::channel::<Offer>(4);
     let drain = async {
         let mut blobs = BTreeMap::new();
-        while let Some(blob) = receiver.recv().await {
-            blobs.insert(blob.descriptor.digest.to_string(), blob.descriptor.size);
+        while let Some(offer) = receiver.recv().await {
+            match offer {
+                Offer::Manifests(_) | Offer::Question(_) => {}
+                Offer::Blob(blob) => {
+                    blobs.insert(blob.descriptor.digest.to_string(), blob.descriptor.size);
+                }
+                Offer::Live(mut live) => {
+                    while let Some(part) = live.parts.recv().await {
+                        if let Part::End(made) = part {
+                            blobs.insert(made.digest.to_string(), made.size);
+                        }
+                    }
+                    let _ = live.taken.send(true);
+                }
+            }
         }
         blobs
     };

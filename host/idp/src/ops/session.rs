@@ -7,7 +7,7 @@ use idp_oci::client::dialect::{
     Answer, AuthRequest, Dialect, DialectError, Ensured, ErrorKind, Explanation, Grant, Hints,
 };
 use idp_oci::client::standard::{Credential as Native, Standard};
-use idp_oci::client::{Client, ClientError, ClientOptions, Event, RateLimit, Scheme, base_url};
+use idp_oci::client::{Client, ClientError, ClientOptions, Event, Learned, RateLimit, Scheme, base_url};
 use idp_oci::name::{Reference, Registry, Repository, Tag};
 use idp_oci::pipeline::PipelineError;
 
@@ -93,8 +93,8 @@ pub async fn open(context: &Context, subject: Subject<'_>) -> Result<Session, Er
     let standard = Standard::new(base, native(slots.registry.as_ref()), chosen.http.clone());
     let provider = Arc::new(dialect.with_fallback(Arc::new(standard)));
     let dialect = or_say_why(provider.clone(), broken);
-    let client = Client::new(wire.registry, chosen.scheme, chosen.http, dialect, client_options(context)?)
-        .map_err(failed)?;
+    let options = client_options(context, &wire.registry)?;
+    let client = Client::new(wire.registry, chosen.scheme, chosen.http, dialect, options).map_err(failed)?;
     let label = chosen.selection.provider.manifest.label();
     let registry = registry.clone();
     Ok(Session {
@@ -123,8 +123,8 @@ async fn without_provider(
     let base = base_url(registry, scheme).map_err(failed)?;
     let standard = Standard::new(base, native(slots.registry.as_ref()), http.clone());
     let dialect = or_say_why(Arc::new(standard), broken);
-    let client =
-        Client::new(registry.clone(), scheme, http, dialect, client_options(context)?).map_err(failed)?;
+    let options = client_options(context, registry)?;
+    let client = Client::new(registry.clone(), scheme, http, dialect, options).map_err(failed)?;
     Ok(Session {
         client,
         provider: NO_PROVIDER.to_owned(),
@@ -136,11 +136,13 @@ async fn without_provider(
     })
 }
 
-fn client_options(context: &Context) -> Result<ClientOptions, Error> {
+fn client_options(context: &Context, registry: &Registry) -> Result<ClientOptions, Error> {
+    let learned = context.paths.learned(registry).map_or_else(Learned::nothing, Learned::load);
     Ok(ClientOptions {
         retry: context.retry()?,
         operation: context.options.operation.to_owned(),
         progress: Arc::clone(&context.progress),
+        learned: Arc::new(learned),
     })
 }
 

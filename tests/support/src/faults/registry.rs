@@ -28,6 +28,10 @@ pub struct Registry {
     pub single_post: bool,
     /// Mounts are refused with a session, as by registries that do not know them.
     pub no_mount: bool,
+    /// Manifests are taken whatever they name.
+    pub sparse: bool,
+    /// Of what a manifest lacks only the first is named.
+    pub names_one: bool,
     /// Bytes of an upload that broke are kept.
     pub resumable: bool,
     /// Tags a page.
@@ -225,8 +229,11 @@ impl Registry {
         body: &Bytes,
     ) -> Reply {
         if method == "PUT" {
-            let missing = self.missing(name, body);
-            if !missing.is_empty() {
+            let mut missing = self.missing(name, body);
+            if self.names_one {
+                missing = missing.into_iter().take(1).collect();
+            }
+            if !missing.is_empty() && !self.sparse {
                 let errors: Vec<_> = missing
                     .iter()
                     .map(|digest| serde_json::json!({"code": "MANIFEST_BLOB_UNKNOWN", "message": "blob unknown to registry", "detail": {"Digest": digest}}))

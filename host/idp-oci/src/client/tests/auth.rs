@@ -6,15 +6,16 @@ use tokio_util::sync::CancellationToken;
 use super::{client, client_with, options, repository, user};
 use crate::blob::Blob;
 use crate::client::standard::Credential;
-use crate::client::{ClientError, Kind, Outcome};
+use crate::client::{ClientError, Kind, Outcome, Presence};
 use crate::secret::Secret;
 
-fn blob(text: &'static str) -> Blob {
-    Blob::from_bytes("a/b", bytes::Bytes::from_static(text.as_bytes()))
+/// Large enough to be asked for before it is sent.
+fn blob(text: &str) -> Blob {
+    Blob::from_bytes("a/b", bytes::Bytes::from(text.repeat(70_000)))
 }
 
 async fn push(client: &crate::client::Client, blob: &Blob) -> Result<Outcome, ClientError> {
-    client.push_blob(&repository(), blob, &[], &CancellationToken::new()).await
+    client.push_blob(&repository(), blob, Presence::Unknown, &[], &CancellationToken::new()).await
 }
 
 /// No ping: the first real request learns the challenge, and the rest go with credentials at once.
@@ -48,10 +49,12 @@ async fn a_token_is_asked_for_once() {
 #[tokio::test]
 async fn a_mount_asks_for_both_scopes() {
     let server = Server::start(Registry::with_auth(Auth::Bearer)).await;
-    server.registry(|registry| registry.add_blob("other", "one"));
+    server.registry(|registry| registry.add_blob("other", "one".repeat(70_000)));
     let (client, _) = client_with(&server, user("right"), options());
     let from = ["other".parse().expect("a repository")];
-    let outcome = client.push_blob(&repository(), &blob("one"), &from, &CancellationToken::new()).await;
+    let outcome = client
+        .push_blob(&repository(), &blob("one"), Presence::Unknown, &from, &CancellationToken::new())
+        .await;
     assert_eq!(outcome.expect("mounted"), Outcome::Mounted);
     let tokens: Vec<String> = server
         .requests()
@@ -148,7 +151,8 @@ async fn answers_of_token_services() {
         let server = Server::script(vec![
             on("HEAD", "/blobs/", Fault::Reply(Reply::status(401).header("www-authenticate", challenge))),
             on("GET", "/token", Fault::Reply(Reply::status(200).body(body.to_owned()))),
-            on("HEAD", "/blobs/", Fault::Reply(Reply::status(200).body("one"))).times(usize::from(good)),
+            on("HEAD", "/blobs/", Fault::Reply(Reply::status(200).body("one".repeat(70_000))))
+                .times(usize::from(good)),
         ])
         .await;
         let (client, _) = client_with(&server, user("right"), options());
@@ -168,7 +172,7 @@ async fn an_identity_token_falls_back_to_get() {
         ),
         on("POST", "/token", Fault::Reply(Reply::status(404))),
         on("GET", "/token", Fault::Reply(Reply::status(200).body(r#"{"token":"t"}"#))),
-        on("HEAD", "/blobs/", Fault::Reply(Reply::status(200).body("one"))),
+        on("HEAD", "/blobs/", Fault::Reply(Reply::status(200).body("one".repeat(70_000)))),
     ])
     .await;
     let (client, _) = client_with(&server, Credential::IdentityToken(Secret::new("refresh")), options());

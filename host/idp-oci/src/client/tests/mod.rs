@@ -57,6 +57,7 @@ pub(crate) fn client_with(
         retry: RetryPolicy::immediate(4),
         operation: "test".to_owned(),
         progress: Arc::clone(&recorder) as Arc<dyn Progress>,
+        ..ClientOptions::default()
     };
     (Client::new(registry, Scheme::Http, http, dialect, options).expect("a client"), recorder)
 }

@@ -2,15 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use crate::client::ClientError;
+use super::error::RegistryError;
 use crate::digest::Digest;
 
 /// The digests that a refusal names; empty when it was refused for another reason. Registries write them into the detail as a
 /// string or an object of their own, or into the message.
-pub(super) fn blobs(error: &ClientError) -> BTreeSet<Digest> {
-    let Some(refusal) = error.refusal() else { return BTreeSet::new() };
-    refusal
-        .errors
+pub(crate) fn of(errors: &[RegistryError]) -> BTreeSet<Digest> {
+    errors
         .iter()
         .filter(|error| matches!(error.code.as_str(), "MANIFEST_BLOB_UNKNOWN" | "BLOB_UNKNOWN"))
         .flat_map(|error| [error.message.as_str(), error.detail.as_deref().unwrap_or_default()])

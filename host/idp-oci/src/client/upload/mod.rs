@@ -1,8 +1,10 @@
 //! A blob's way up: mounted, sent whole, or in chunks; begun anew when a session breaks, and no session left behind
 //! (distribution-spec, "Pushing blobs"; registries.md 0.3). Depends on `call` and on the hints of the dialect.
 
+mod stream;
+mod way;
+
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
@@ -13,29 +15,30 @@ use url::Url;
 
 use super::auth::Access;
 use super::call::{Answered, Call, is_passing};
-use super::dialect::{Hints, Mount, UploadMode};
+use super::dialect::Hints;
 use super::http::{Body, HttpError};
+use super::learned::Trait;
 use super::progress::{Event, Outcome};
 use super::retry::{self, Waits};
 use super::{Client, ClientError, redirect};
 use crate::blob::Blob;
 use crate::digest::Hasher;
 use crate::name::Repository;
+pub use stream::Unsent;
+pub use way::Presence;
+pub(crate) use way::SMALL;
+use way::{CHUNK, From, Single, Way};
 
 /// How long cleaning up may hold up the end (case 48).
 const CLEAN_UP: Duration = Duration::from_secs(2);
 /// From this size on a registry is asked what it has kept of a broken upload.
 const WORTH_RESUMING: u64 = 1024 * 1024;
-/// Chunks, where a registry makes us send some and does not say how large.
-const CHUNK: u64 = 16 * 1024 * 1024;
 /// No chunk is made smaller than this because of a 413 or 416 (case 44).
 const LEAST_CHUNK: u64 = 4 * 1024 * 1024;
 /// A registry cannot ask for larger chunks than this: a broken one is sent again.
 const MOST_CHUNK: u64 = 512 * 1024 * 1024;
 /// How often a session may vanish under an upload (case 43).
 const MOST_VANISHED: usize = 3;
-/// Blobs up to here go with the POST, where a registry is known to take that.
-const SINGLE_POST: u64 = 1024 * 1024;
 
 impl Client {
     /// Brings a blob to a repository: not at all when it is there, by a mount from one of `mount_from`, or by sending it. When
@@ -44,41 +47,31 @@ impl Client {
         &self,
         repository: &Repository,
         blob: &Blob,
-        mount_from: &[Repository],
-        cancel: &CancellationToken,
-    ) -> Result<Outcome, ClientError> {
-        let there = tokio::select! {
-            there = self.has_blob(repository, &blob.descriptor, Access::Push) => there?,
-            () = cancel.cancelled() => return Err(ClientError::Interrupted),
-        };
-        if there {
-            return Ok(Outcome::Exists);
-        }
-        self.upload(repository, blob, mount_from, cancel).await
-    }
-
-    /// Like [`Client::push_blob`] without asking whether it is there.
-    pub async fn upload_blob(
-        &self,
-        repository: &Repository,
-        blob: &Blob,
-        cancel: &CancellationToken,
-    ) -> Result<Outcome, ClientError> {
-        self.upload(repository, blob, &[], cancel).await
-    }
-
-    async fn upload(
-        &self,
-        repository: &Repository,
-        blob: &Blob,
+        presence: Presence,
         mount_from: &[Repository],
         cancel: &CancellationToken,
     ) -> Result<Outcome, ClientError> {
         let hints = self.hints(repository).await;
+        let learned = &self.shared.learned;
+        let digest = &blob.descriptor.digest;
+        let presence = match presence {
+            Presence::Unknown if learned.has_seen(repository, digest) => Presence::Likely,
+            presence => presence,
+        };
+        let way = Way::of(&hints, learned, blob.descriptor.size, presence, repository, mount_from);
+        if way.head {
+            let there = tokio::select! {
+                there = self.has_blob(repository, &blob.descriptor, Access::Push) => there?,
+                () = cancel.cancelled() => return Err(ClientError::Interrupted),
+            };
+            if there {
+                learned.learn_blob(repository, digest, true);
+                return Ok(Outcome::Exists);
+            }
+        }
         let descriptor = &blob.descriptor;
         let what =
             format!("upload of blob {} to {}/{repository}", descriptor.digest.short(), self.registry());
-        let chunk = (hints.upload_mode == UploadMode::Chunked).then(|| hints.chunk_default.unwrap_or(CHUNK));
         let mut upload = Upload {
             client: self,
             repository,
@@ -86,17 +79,31 @@ impl Client {
             cancel,
             what,
             session: None,
-            chunk,
+            single: way.single,
+            chunk: way.chunk,
             offset: 0,
             vanished: 0,
             rehashed: false,
             hints,
         };
-        let result = upload.run(mount_from).await;
-        if result.is_err() {
-            upload.drop_session().await;
+        let result = upload.run(&way.mounts).await;
+        match &result {
+            Ok(_) => learned.learn_blob(repository, digest, true),
+            Err(_) => upload.drop_session().await,
         }
         result
+    }
+
+    /// What bringing a blob would take when it is not there: the methods of the requests, in order.
+    pub async fn rehearse_blob(
+        &self,
+        repository: &Repository,
+        size: u64,
+        presence: Presence,
+        mount_from: &[Repository],
+    ) -> Vec<&'static str> {
+        let hints = self.hints(repository).await;
+        Way::of(&hints, &self.shared.learned, size, presence, repository, mount_from).requests(size)
     }
 }
 
@@ -109,6 +116,8 @@ struct Upload<'a> {
     hints: Hints,
     /// Where the session goes on, as of the newest answer (case 3).
     session: Option<Url>,
+    /// Whether the bytes go with the POST.
+    single: Single,
     /// Size of chunks, when it goes in chunks.
     chunk: Option<u64>,
     /// What the session has.
@@ -130,9 +139,9 @@ enum Failed {
 }
 
 impl Upload<'_> {
-    async fn run(&mut self, mount_from: &[Repository]) -> Result<Outcome, ClientError> {
-        if self.mount(mount_from).await? {
-            return Ok(Outcome::Mounted);
+    async fn run(&mut self, mounts: &[From]) -> Result<Outcome, ClientError> {
+        if let Some(outcome) = self.mount(mounts).await? {
+            return Ok(outcome);
         }
         let mut waits = self.client.shared.options.retry.waits();
         loop {
@@ -189,27 +198,25 @@ impl Upload<'_> {
         }
     }
 
-    /// Asks for a mount. True when that was all. A session that is opened instead is used (cases 35, 36); a refusal is none: the
-    /// bytes are sent.
-    async fn mount(&mut self, from: &[Repository]) -> Result<bool, ClientError> {
+    /// Asks for mounts. A granted one is the outcome. A session that is opened instead is used (cases 35, 36); a refusal is none:
+    /// the bytes are sent.
+    async fn mount(&mut self, mounts: &[From]) -> Result<Option<Outcome>, ClientError> {
         let digest = &self.blob.descriptor.digest;
-        let sources: Vec<Option<&Repository>> = match self.hints.mount {
-            Mount::No => Vec::new(),
-            Mount::Yes => from.iter().filter(|from| *from != self.repository).map(Some).collect(),
-            Mount::Anonymous if from.is_empty() => vec![None],
-            Mount::Anonymous => from.iter().map(Some).collect(),
-        };
-        for source in sources {
+        let learned = &self.client.shared.learned;
+        for from in mounts {
             self.drop_session().await;
             let mut url = self.client.url(self.repository, "blobs/uploads/");
             let mut scopes = Access::Push.scopes(self.repository);
-            match source {
-                Some(source) => {
-                    url.set_query(Some(&format!("mount={digest}&from={source}")));
+            let source = match from {
+                From::Repository(source) => {
                     scopes.extend(Access::Pull.scopes(source));
+                    Some(source)
                 }
-                None => url.set_query(Some(&format!("mount={digest}"))),
-            }
+                From::Own => Some(self.repository),
+                From::Anywhere => None,
+            };
+            let source = source.map(|source| format!("&from={source}")).unwrap_or_default();
+            url.set_query(Some(&format!("mount={digest}{source}")));
             let call = Call::new(Method::POST, url, scopes, self.what.clone()).once();
             let answered = match self.graceful(&call).await {
                 Ok(answered) => answered,
@@ -220,14 +227,22 @@ impl Upload<'_> {
                 StatusCode::CREATED => {
                     let named = answered.response.header("docker-content-digest");
                     if named.is_none_or(|named| named == digest.as_str()) {
-                        return Ok(true);
+                        if *from == From::Own {
+                            learned.learn(Trait::OwnMount, true);
+                            return Ok(Some(Outcome::Exists));
+                        }
+                        return Ok(Some(Outcome::Mounted));
                     }
                 }
                 StatusCode::ACCEPTED => self.adopt(&answered)?,
+                // A repository that is not there, or may not be written, is not the mount's fault.
+                status if *from == From::Own && !matches!(status.as_u16(), 401 | 403 | 404) => {
+                    learned.learn(Trait::OwnMount, false);
+                }
                 _ => {}
             }
         }
-        Ok(false)
+        Ok(None)
     }
 
     /// Sends a POST that may open a session. It is not dropped half-way: its answer names what has to be deleted.
@@ -252,37 +267,72 @@ impl Upload<'_> {
 
     /// Opens a session. True when the blob went with the POST.
     async fn start(&mut self) -> Result<bool, Failed> {
-        let Self { client, blob, .. } = *self;
-        let single = self.hints.upload_mode == UploadMode::SinglePost
-            && blob.descriptor.size <= SINGLE_POST
-            && !client.shared.no_single_post.load(Ordering::Relaxed);
-        let mut url = client.url(self.repository, "blobs/uploads/");
-        let scopes = Access::Push.scopes(self.repository);
-        if single {
-            url.set_query(Some(&format!("digest={}", blob.descriptor.digest)));
+        if self.single != Single::No && self.single_post().await? {
+            return Ok(true);
         }
-        let mut call = Call::new(Method::POST, url, scopes, self.what.clone());
-        if single {
-            call = call
-                .body(self.body(0, blob.descriptor.size))
-                .header(CONTENT_TYPE, "application/octet-stream");
+        if self.session.is_some() {
+            return Ok(false);
         }
+        let url = self.client.url(self.repository, "blobs/uploads/");
+        let call = Call::new(Method::POST, url, Access::Push.scopes(self.repository), self.what.clone());
         let answered = self.graceful(&call).await.map_err(Failed::Final)?;
         match answered.response.status.as_u16() {
-            201 if single => return Ok(true),
             200 | 201 | 202 | 204 if answered.response.headers.contains_key(LOCATION) => {
                 self.adopt(&answered).map_err(Failed::Final)?;
+                Ok(false)
             }
-            400 | 404 | 405 if single => {
-                client.shared.no_single_post.store(true, Ordering::Relaxed);
-                return Box::pin(self.start()).await;
+            _ => Err(Failed::Final(self.client.refusal(&call, answered, None).await)),
+        }
+    }
+
+    /// Sends the blob with the POST. True when that was all; a session that is opened instead is used, and what the registry does not
+    /// know is not tried again (case 37).
+    async fn single_post(&mut self) -> Result<bool, Failed> {
+        let is_probe = self.single == Single::Probe;
+        self.single = Single::No;
+        let digest = &self.blob.descriptor.digest;
+        let mut url = self.client.url(self.repository, "blobs/uploads/");
+        url.set_query(Some(&format!("digest={digest}")));
+        let mut call = Call::new(Method::POST, url, Access::Push.scopes(self.repository), self.what.clone())
+            .body(self.body(0, self.blob.descriptor.size))
+            .header(CONTENT_TYPE, "application/octet-stream");
+        // Some fail with a 500 at what they do not know: a plain POST shows whether it is that.
+        if is_probe {
+            call = call.once();
+        }
+        let learned = &self.client.shared.learned;
+        let answered = match self.graceful(&call).await {
+            Ok(answered) => answered,
+            Err(error) if is_probe && is_passing(&error) => return Ok(false),
+            Err(error) => return Err(Failed::Final(error)),
+        };
+        match answered.response.status.as_u16() {
+            201 => {
+                learned.learn(Trait::SinglePost, true);
+                Ok(true)
             }
-            _ => return Err(Failed::Final(client.refusal(&call, answered, None).await)),
+            200 | 202 | 204 if answered.response.headers.contains_key(LOCATION) => {
+                learned.learn(Trait::SinglePost, false);
+                self.adopt(&answered).map_err(Failed::Final)?;
+                Ok(false)
+            }
+            400 | 404 | 405 => {
+                // A missing project is a 404 as well: the plain POST that follows says so, and nothing is concluded.
+                if answered.response.status != StatusCode::NOT_FOUND {
+                    learned.learn(Trait::SinglePost, false);
+                }
+                Ok(false)
+            }
+            _ if is_probe && retry::is_transient(answered.response.status) => {
+                if let Some(asked) = retry::retry_after(&answered.response.headers) {
+                    // The plain POST waits at the gate like everybody else.
+                    let cap = self.client.shared.options.retry.server_cap;
+                    self.client.shared.gate.hold(asked.min(cap));
+                }
+                Ok(false)
+            }
+            _ => Err(Failed::Final(self.client.refusal(&call, answered, None).await)),
         }
-        if single {
-            client.shared.no_single_post.store(true, Ordering::Relaxed);
-        }
-        Ok(false)
     }
 
     /// Takes the session that an answer names, and the least size of chunks it asks for (case 40).
