@@ -104,6 +104,16 @@ fn wrong_bytes_once() {
     assert_eq!(world.server.count("GET", "/blobs/"), 3);
 }
 
+/// Waiting for the disk changes nothing of what is there.
+#[test]
+fn a_durable_pull() {
+    let image = image();
+    let world = World::new(Registry::default()).holds(&image);
+    let _ = world.sandbox.idp(["pull", &world.reference(), "oci:out", "--sync"]).exits(0);
+    assert_eq!(whole(&world.sandbox.path("work/out")), 3);
+    assert!(!names_nothing(&world));
+}
+
 /// A connection that is cut costs the blob that was on it, and no other.
 #[test]
 fn an_upload_that_is_cut() {

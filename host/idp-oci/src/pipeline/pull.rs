@@ -262,7 +262,7 @@ impl Pull {
                 };
                 let mut writer = if found.is_none() { cache.writer(&blob) } else { None };
                 // What is not whole is not verified.
-                if let (true, Some(writer)) = (careful, &mut writer) {
+                if let (true, Some(writer)) = (careful || !cached, &mut writer) {
                     writer.restart();
                 }
                 (found, writer)
