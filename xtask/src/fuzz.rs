@@ -24,6 +24,8 @@ const MEMORY: usize = 1024;
 const SLOWEST: usize = 10;
 /// Bytes of a target's kept corpus: it is committed.
 const MOST_KEPT: u64 = 64 * 1024;
+/// Files of it.
+const MOST_FILES: usize = 60;
 
 struct Options {
     seconds: u64,
@@ -169,29 +171,31 @@ fn one(program: &Path, name: &str, seconds: u64) -> Result<()> {
     )
 }
 
-/// What of the kept and of the new inputs covers something of its own, smallest first, goes to the kept corpus, as far as there is room.
+/// What of the kept and of the new inputs covers something of its own, of all sizes, goes to the kept corpus, as far as there is room.
 fn minimise(program: &Path, name: &str) -> Result<()> {
     let (work, kept) = (target().join("fuzz/corpus").join(name), kept(name));
     let merged = tempfile(name)?;
     fs::create_dir_all(&work)?;
     run(fuzzer(program, name)
-        .arg("-merge=1")
+        .arg("-set_cover_merge=1")
         .args([&merged, &kept, &work])
         .stdout(Stdio::null())
         .stderr(Stdio::null()))?;
     let mut files: Vec<_> = fs::read_dir(&merged)?.collect::<std::io::Result<Vec<_>>>()?;
     files.sort_by_key(|entry| entry.metadata().map_or(u64::MAX, |metadata| metadata.len()));
-    let known = folder_size(&kept)?;
-    let (mut size, mut added) = (known, 0);
-    for file in files {
+    let (mut size, mut count, mut added) = (folder_size(&kept)?, fs::read_dir(&kept)?.count(), 0);
+    // Not the smallest ones only: what is long goes further.
+    let step = files.len().div_ceil(MOST_FILES.saturating_sub(count).max(1)).max(1);
+    for file in files.into_iter().step_by(step) {
         let length = file.metadata()?.len();
         let contents = fs::read(file.path())?;
         let is_kept = fs::read_dir(&kept)?
             .flatten()
             .any(|other| fs::read(other.path()).is_ok_and(|other| other == contents));
-        if !is_kept && size + length <= MOST_KEPT {
+        if !is_kept && size + length <= MOST_KEPT && count < MOST_FILES {
             fs::copy(file.path(), kept.join(file.file_name()))?;
             size += length;
+            count += 1;
             added += 1;
         }
     }
