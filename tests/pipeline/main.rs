@@ -3,6 +3,7 @@
 
 mod atomic;
 mod big;
+mod copy;
 mod daemon;
 mod docker_auth;
 mod gitea;

@@ -428,7 +428,7 @@ async fn case_68d_a_read_only_file_system() {
 #[tokio::test]
 async fn case_69a_a_pull_that_was_cut_off() {
     let (server, image, digest) = start().await;
-    server.rule(on("GET", &digest, Fault::Drop).times(4));
+    server.rule(on("GET", &digest, Fault::Truncate(0)).times(4));
     let dir = tempdir().expect("a directory");
     let open = || idp_oci::sink::open("oci:out", dir.path()).expect("a sink");
     pull_to(&client(&server), open()).await.expect_err("cut off");

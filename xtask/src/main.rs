@@ -23,7 +23,8 @@ cargo xtask <command>
   test [FILTER...]          providers, then the tests of the workspace; arguments go to `cargo test`
   bless                     test, writing snapshots and docs/reference anew
   tour [--dev]              build, start a registry, push examples/hello to it, pull it back, compare
-  bench                     release build, then the tables of tests/bench: idp beside crane and skopeo
+  bench [TABLE...]          release build, then the tables of tests/bench: idp beside crane, skopeo, oras and docker;
+                            start, small, push, pull, again, daemon, memory
   fuzz [--seconds N] [TARGET...]
                             every parser of outside bytes under libFuzzer; `fuzz TARGET FILE` runs one input again,
                             `fuzz --minimise` keeps what was found
@@ -53,7 +54,7 @@ fn run(arguments: &[String]) -> Result<()> {
         Some("test") => providers::test(rest, &[]),
         Some("bless") => providers::test(rest, &[("INSTA_UPDATE", "always"), ("IDP_BLESS", "1")]),
         Some("tour") => tour::run(!rest.iter().any(|argument| argument == "--dev")),
-        Some("bench") => providers::bench(),
+        Some("bench") => providers::bench(rest),
         Some("chaos") => chaos::chaos(rest),
         Some("fuzz") => fuzz::fuzz(rest),
         Some("guests") => guests::build(),

@@ -147,11 +147,14 @@ pub(crate) fn test(arguments: &[String], environment: &[(&str, &str)]) -> Result
 }
 
 /// The release binary beside its peers, as tables.
-pub(crate) fn bench() -> Result<()> {
+pub(crate) fn bench(tables: &[String]) -> Result<()> {
     ensure(true)?;
     let idp = host(true, true)?;
     let mut bench = cargo(&root());
-    bench.args(["run", "--quiet", "--release", "--package", "idp-bench"]).env("IDP_BINARY", idp);
+    bench
+        .args(["run", "--quiet", "--release", "--package", "idp-bench", "--"])
+        .args(tables)
+        .env("IDP_BINARY", idp);
     run(&mut bench)
 }
 

@@ -3,6 +3,9 @@
 //! Pairs run A/B/A/B in one process on one machine, so that ratios mean something where absolute times do not. Every load is
 //! bounded. `docs/performance.md` holds the last tables and how to repeat them.
 
+mod again;
+mod daemon;
+mod data;
 mod measure;
 mod memory;
 mod table;
@@ -29,21 +32,35 @@ async fn main() -> Result<()> {
         env::var_os("IDP_BINARY").map(PathBuf::from).context("IDP_BINARY names the binary to measure")?;
     let bench = Bench { idp, scratch: tempfile::tempdir()? };
     let mut out = std::io::stdout().lock();
-    // The one that shows something also without a release build.
-    if env::args().any(|argument| argument == "memory") {
-        let table = memory::table(|| bench.idp(), bench.scratch.path()).await?;
-        std::io::Write::write_fmt(&mut out, format_args!("{table}\n"))?;
-        return Ok(());
+    let wanted: Vec<String> = env::args().skip(1).collect();
+    let wants = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
+    let mut print = |tables: Vec<Table>| -> Result<()> {
+        for table in tables {
+            std::io::Write::write_fmt(&mut out, format_args!("{table}\n"))?;
+        }
+        Ok(())
+    };
+    if wants("start") {
+        print(vec![bench.start()?, bench.size()?])?;
     }
-    for table in [
-        bench.start()?,
-        bench.small_push().await?,
-        bench.provider().await?,
-        bench.size()?,
-        bench.daemon().await?,
-        memory::table(|| bench.idp(), bench.scratch.path()).await?,
-    ] {
-        std::io::Write::write_fmt(&mut out, format_args!("{table}\n"))?;
+    if wants("small") {
+        print(vec![bench.small_push().await?, bench.provider().await?])?;
+    }
+    if wants("push") {
+        print(bench.pushes().await?)?;
+    }
+    if wants("pull") {
+        print(bench.pulls().await?)?;
+    }
+    if wants("again") {
+        print(vec![bench.resume().await?, bench.copies().await?])?;
+    }
+    if wants("daemon") {
+        print(vec![bench.daemon_pushes().await?, bench.daemon().await?])?;
+    }
+    // The one that shows something also without a release build.
+    if wants("memory") {
+        print(vec![memory::table(|| bench.idp(), bench.scratch.path()).await?])?;
     }
     Ok(())
 }

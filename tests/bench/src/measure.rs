@@ -71,13 +71,18 @@ fn children_cpu() -> Duration {
 }
 
 /// Several runs of the same.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Series(Vec<Run>);
 
 impl Series {
     /// One more.
     pub(crate) fn push(&mut self, run: Run) {
         self.0.push(run);
+    }
+
+    /// Nothing was run.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// The shortest.

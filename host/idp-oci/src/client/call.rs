@@ -221,8 +221,13 @@ impl Client {
                 Ok(granted) => (pass, fresh) = (Some(granted), 1),
                 // Without a credential, what is public may still be had.
                 Err(error) if error.kind == ErrorKind::Unauthenticated && error.http_status.is_none() => {}
-                // The registry may ask for something else by now.
-                Err(_) if session.forget_remembered() => self.shared.learned.forget_challenges(),
+                Err(error) if session.forget_remembered() => {
+                    self.shared.learned.forget_challenges();
+                    // Whoever was refused is not sent there twice (case 31). Otherwise the registry may ask for something else by now.
+                    if matches!(error.kind, ErrorKind::Unauthenticated | ErrorKind::Denied) {
+                        return Err(dialect(error));
+                    }
+                }
                 Err(error) => return Err(dialect(error)),
             }
         }

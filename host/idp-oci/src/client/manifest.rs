@@ -56,9 +56,15 @@ impl Client {
         expected: Option<&Descriptor>,
     ) -> Result<(Manifest, Option<String>), ClientError> {
         let call = self.manifest_call(Method::GET, repository, target, Access::Pull, "manifest");
-        let call = call.read(self.max_manifest());
-        let answered = self.call(&call).await?;
+        let most = self.max_manifest();
+        let call = call.read(most);
         let content = |problem: String| ClientError::Content { what: call.what.clone(), problem };
+        let answered = self.call(&call).await.map_err(|error| match error {
+            ClientError::Network { error: HttpError::TooLarge(_), .. } => content(format!(
+                "it is too large: more than {most} bytes, the most that is read of a manifest (IDPBUILDER_OCI_MANIFEST_MAX)"
+            )),
+            error => error,
+        })?;
         if answered.response.status != StatusCode::OK {
             return Err(self.refusal(&call, answered, None).await);
         }
@@ -68,15 +74,10 @@ impl Client {
         let content_type = answered.response.header("content-type").map(str::to_owned);
         let named = answered.response.header("docker-content-digest").map(str::to_owned);
         let etag = answered.response.header("etag").map(str::to_owned);
-        let (attempts, most) = (answered.attempts, self.max_manifest());
-        let bytes = answered.response.bytes(most).await.map_err(|error| match error {
-            HttpError::TooLarge(_) => content(format!(
-                "it is too large: more than {most} bytes, the most that is read of a manifest (IDPBUILDER_OCI_MANIFEST_MAX)"
-            )),
-            error => {
-                let request = format!("GET {}", super::redact::url(&call.url));
-                ClientError::Network { what: call.what.clone(), request, attempts, error }
-            }
+        let attempts = answered.attempts;
+        let bytes = answered.response.bytes(most).await.map_err(|error| {
+            let request = format!("GET {}", super::redact::url(&call.url));
+            ClientError::Network { what: call.what.clone(), request, attempts, error }
         })?;
         if let Target::Digest(digest) = target {
             let actual = digest_as(&bytes, digest);

@@ -4,7 +4,7 @@ use idp_oci::manifest::Platform;
 use idp_oci::name::Repository;
 
 use super::connect::Connect;
-use super::push::{platform, print_all, several};
+use super::push::{Verb, platform, print_all, several};
 use super::{Session, Stop};
 use crate::config::registries::{CreateRule, Visibility};
 use crate::ops::copy::Request;
@@ -74,5 +74,5 @@ pub(super) fn run(args: Args, session: &Session) -> Result<(), Stop> {
     if copied.unchanged > 0 {
         session.console.say(&format!("{} tags are the same on both sides", copied.unchanged));
     }
-    print_all(copied.outcome, session)
+    print_all(copied.outcome, Verb::Copy, session)
 }

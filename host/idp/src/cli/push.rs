@@ -104,7 +104,7 @@ pub(super) fn run(args: Args, session: &Session) -> Result<(), Stop> {
         mount_from: args.mount_from,
     };
     let outcome = session.work(&doing, options, async |context| ops::push::push(context, request).await)?;
-    print_all(outcome, session)
+    print_all(outcome, Verb::Push, session)
 }
 
 /// A credential of the command line names no registry, and is not for several.
@@ -121,30 +121,53 @@ pub(super) fn several(connect: &Connect, registries: usize) -> Result<(), Report
     .hint("log in to each with `idp login REGISTRY`, or push to one after the other"))
 }
 
+/// What was done.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Verb {
+    Push,
+    Copy,
+}
+
+impl Verb {
+    fn plain(self) -> &'static str {
+        match self {
+            Self::Push => "push",
+            Self::Copy => "copy",
+        }
+    }
+
+    fn done(self) -> &'static str {
+        match self {
+            Self::Push => "Pushed",
+            Self::Copy => "Copied",
+        }
+    }
+}
+
 /// What arrived as the result, and then what did not as the failure.
-pub(super) fn print_all(outcome: Outcome, session: &Session) -> Result<(), Stop> {
+pub(super) fn print_all(outcome: Outcome, verb: Verb, session: &Session) -> Result<(), Stop> {
     let (text, console) = (lines(&outcome.pushed), &session.console);
     for pushed in &outcome.pushed {
-        say(pushed, session);
+        say(pushed, verb, session);
     }
     match outcome.pushed.as_slice() {
-        [] => {}
+        [] if !outcome.failed.is_empty() => {}
         [one] if outcome.failed.is_empty() => console.result(&text, one)?,
         all => console.result(&text, &all)?,
     }
     let mut failed = outcome.failed.into_iter();
     let Some((reference, error)) = failed.next() else { return Ok(()) };
     for (reference, error) in failed {
-        Report::of(&format!("push to `{reference}`"), &error).print(console);
+        Report::of(&format!("{} to `{reference}`", verb.plain()), &error).print(console);
     }
-    Err(Stop::Failed(Report::of(&format!("push to `{reference}`"), &error)))
+    Err(Stop::Failed(Report::of(&format!("{} to `{reference}`", verb.plain()), &error)))
 }
 
 fn lines(pushed: &[Pushed]) -> String {
     pushed.iter().map(|pushed| format!("{}\n", pushed.pinned)).collect()
 }
 
-fn say(pushed: &Pushed, session: &Session) {
+fn say(pushed: &Pushed, verb: Verb, session: &Session) {
     let console = &session.console;
     let (source, reference, blobs) = (&pushed.source, &pushed.reference, pushed.blobs);
     let bytes = size(pushed.bytes_sent);
@@ -154,7 +177,8 @@ fn say(pushed: &Pushed, session: &Session) {
         }
         let all: u64 = requests.iter().map(|request| request.bytes).sum();
         console.say(&format!(
-            "Would push {source} to {reference}: {} requests, {} ({} of {blobs} blobs are there); nothing was written",
+            "Would {} {source} to {reference}: {} requests, {} ({} of {blobs} blobs are there); nothing was written",
+            verb.plain(),
             requests.len(),
             size(all),
             pushed.blobs_reused,
@@ -165,7 +189,8 @@ fn say(pushed: &Pushed, session: &Session) {
         format!("Would push {source} to {reference}: {blobs} blobs ({bytes}); nothing was written")
     } else {
         format!(
-            "Pushed {source} to {reference}: {blobs} blobs, {} sent ({bytes}), {} already there, through provider {}",
+            "{} {source} to {reference}: {blobs} blobs, {} sent ({bytes}), {} already there, through provider {}",
+            verb.done(),
             pushed.blobs_sent, pushed.blobs_reused, pushed.provider,
         )
     });

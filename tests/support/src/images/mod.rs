@@ -109,6 +109,21 @@ impl TestImage {
         Ok(image)
     }
 
+    /// An artifact that refers to another manifest, as signatures do.
+    pub fn referrer(subject: &Value, artifact_type: &str) -> io::Result<Self> {
+        let content = Content::Bytes(b"{}".to_vec());
+        let part = descriptor("application/vnd.oci.empty.v1+json", &content)?;
+        let subject = json!({ "mediaType": subject["mediaType"], "digest": subject["digest"], "size": subject["size"] });
+        let manifest = json!({
+            "schemaVersion": 2, "mediaType": MANIFEST, "artifactType": artifact_type, "config": part, "layers": [part],
+            "subject": subject,
+        });
+        let mut image = Self { root: Value::Null, contents: BTreeMap::new(), singles: Vec::new() };
+        image.add(content)?;
+        image.root = image.add_json(MANIFEST, &manifest)?;
+        Ok(image)
+    }
+
     /// A layer for each pair: the same seed and size give the same layer in every image.
     pub fn of_layers(layers: &[(u64, u64)]) -> io::Result<Self> {
         let layers: Vec<_> =

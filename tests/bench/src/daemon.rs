@@ -1,0 +1,95 @@
+//! From the Docker daemon: fresh layers of files as systems have them (C6).
+
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+use idp_test_support::peers::{self, Distribution, Dockerd, Options};
+
+use super::measure::{Series, run};
+use super::table::Table;
+use super::{Bench, MIB, TIMES, times};
+
+/// How much of this machine's own files goes into the image.
+const SIZE: u64 = 350 * MIB;
+
+impl Bench {
+    /// 350 MiB of real files, pushed by `docker push`, skopeo, `docker save` with crane, and idp.
+    pub(crate) async fn daemon_pushes(&self) -> Result<Table> {
+        let mut table = Table::new("Push of 350 MiB of real files from the Docker daemon (C6)", TIMES);
+        let daemon = match Dockerd::start().await {
+            Ok(daemon) => daemon,
+            Err(error) => {
+                table.row(vec![format!("not measured: {error}")]);
+                return Ok(table);
+            }
+        };
+        let docker = |arguments: &[&str]| {
+            let mut command = Command::new("docker");
+            command.args(["-H", &daemon.host()]).args(arguments);
+            command
+        };
+        // Real files in two layers' worth of one image: a tar of /usr, cut to size and closed.
+        let script = format!(
+            "set -e; cd /; find usr/lib usr/bin -xdev -type f -size -20M 2>/dev/null | sort | \
+             awk -v most={SIZE} '{{ command = \"stat -c %s \\\"\" $0 \"\\\"\"; command | getline size; close(command); \
+             all += size; if (all < most) print }}' | tar --sort=name -cf - -T -"
+        );
+        let mut tar = Command::new("sh").args(["-c", &script]).stdout(Stdio::piped()).spawn()?;
+        let input = tar.stdout.take().context("piped")?;
+        let imported = docker(&["import", "-", "bench:real"]).stdin(input).stdout(Stdio::null()).status()?;
+        if !tar.wait()?.success() || !imported.success() {
+            bail!("docker import of this machine's files failed");
+        }
+        let registry = Distribution::v3(Options::default()).await?;
+        self.warm(&registry).await?;
+        let address = registry.address();
+        let (mut ours, mut theirs, mut skopeos, mut saved) =
+            (Series::default(), Series::default(), Series::default(), Series::default());
+        for round in 0..3 {
+            let name = format!("{address}/docker/{round}:1");
+            run(&mut docker(&["tag", "bench:real", &name]))?;
+            theirs.push(run(&mut docker(&["push", "-q", &name]))?);
+            // What was packed before is known to the next push: a home of its own shows what a fresh one costs.
+            let home = tempfile::tempdir()?;
+            let command = || {
+                let mut command = self.idp();
+                command.env("HOME", home.path()).env("DOCKER_HOST", daemon.host());
+                command
+            };
+            run(command().args(["registry", "detect", address]))?;
+            ours.push(run(command().args(["push", "bench:real"]).arg(format!("{address}/idp/{round}:1")))?);
+            if let Ok(skopeo) = peers::tool("skopeo") {
+                let mut command = Command::new(skopeo);
+                command.args(["copy", "--insecure-policy", "--dest-tls-verify=false", "--src-daemon-host"]);
+                command.arg(daemon.host()).arg("docker-daemon:bench:real");
+                skopeos.push(run(command.arg(format!("docker://{address}/skopeo/{round}:1")))?);
+            }
+            let crane = peers::tool("crane")?;
+            let archive = self.scratch.path().join("saved.tar");
+            let script = format!(
+                "docker -H {} save -o {archive} bench:real && {} push {archive} {address}/crane/{round}:1 && rm {archive}",
+                daemon.host(),
+                crane.display(),
+                archive = archive.display(),
+            );
+            saved.push(run(Command::new("sh").args(["-c", &script]))?);
+        }
+        times(&mut table, "docker push (the daemon's processor time is not in it)", &theirs, &theirs);
+        times(&mut table, "skopeo copy", &skopeos, &theirs);
+        times(&mut table, "docker save, crane push", &saved, &theirs);
+        times(&mut table, "idp push", &ours, &theirs);
+        // The same image under a new name: nothing is packed again.
+        let mut known = Series::default();
+        let home = tempfile::tempdir()?;
+        for round in 0..4 {
+            let mut command = self.idp();
+            command.env("HOME", home.path()).env("DOCKER_HOST", daemon.host());
+            let one = run(command.args(["push", "bench:real"]).arg(format!("{address}/idp/known:{round}")))?;
+            if round > 0 {
+                known.push(one);
+            }
+        }
+        times(&mut table, "idp push, the same layers again", &known, &theirs);
+        Ok(table)
+    }
+}
