@@ -32,6 +32,7 @@ fn short_help() {
     Commands:
       push         Push an image, an OCI layout, an archive or a directory to a registry
       pull         Pull an image or an artifact from a registry
+      copy         Copy from one registry to another, or to several, without the disk
       list         List the repositories of a registry, or the tags of a repository
       search       Search repositories, on several registries at once
       inspect      Show what a reference names: manifest, platforms, layers, labels, referrers
@@ -74,17 +75,21 @@ fn push_in_short() {
     --- stdout
     Push an image, an OCI layout, an archive or a directory to a registry
 
-    Usage: idp push [OPTIONS] <SOURCE> [DEST]
+    Usage: idp push [OPTIONS] <SOURCE> [DEST]...
 
     Arguments:
-      <SOURCE>  An image of the Docker daemon (app:1.0), oci:DIR[:TAG], oci-archive:FILE[:TAG],
-                docker-archive:FILE[:NAME], or a path: a layout, an archive, or a directory that is
-                pushed as it is
-      [DEST]    Where to: a reference, or repository[:tag] in the default registry; the source's own
-                name unless given
+      <SOURCE>   An image of the Docker daemon (app:1.0), oci:DIR[:TAG], oci-archive:FILE[:TAG],
+                 docker-archive:FILE[:NAME], or a path: a layout, an archive, or a directory that is
+                 pushed as it is
+      [DEST]...  Where to: a reference, or repository[:tag] in the default registry; the source's own
+                 name unless given. Several take what is read and compressed once
 
     Options:
           --platform <PLATFORM>      Only this platform of a multi-platform image: os/arch[/variant]
+          --compress <HOW>           What becomes of layers that are plain tars (from the Docker daemon,
+                                     and of directories); `keep` leaves everything as the source has it,
+                                     its manifests included [default: gzip] [possible values: gzip,
+                                     zstd, none, keep]
           --mount-from <REPOSITORY>  Mount blobs from this repository of the same registry instead of
                                      sending them; may be given several times
           --create [<WHAT>]          What may be made at the registry: nothing; the repository, where
@@ -93,7 +98,11 @@ fn push_in_short() {
                                      repository, parent]
           --visibility <WHO>         Who may see what is made: the product's private unless given
                                      [possible values: private, public]
+          --include-foreign          Get layers that are not to be distributed from the URLs that the
+                                     manifest gives, and send them as well
           --dry-run                  Say what would be pushed and made, and write nothing
+          --plan                     Ask the registry what it has, say exactly which requests and bytes
+                                     would go, and write nothing
       -h, --help                     Print help (see more with '--help')
 
     Registry options:
@@ -129,6 +138,8 @@ fn push_in_short() {
       idp push docker-archive:app.tar registry.example/team/app
       idp push ./manifests registry.example/team/manifests:1.2.0
       idp push app:1.0 registry.example/new-project/app:1.0 --create --visibility private
+      idp push app:1.0 one.example/app:1.0 two.example/app:1.0   read and compressed once
+      idp push app:1.0 registry.example/app:1.0 --plan           the requests that would go
 
     A name that is no path is an image of the Docker daemon; docker-daemon:NAME says so. Stdout holds
     one line, registry/repository@digest.
