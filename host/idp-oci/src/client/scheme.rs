@@ -9,7 +9,7 @@ use super::connect::trusting_nobody;
 use crate::name::Registry;
 
 /// How long a server has to react to a greeting.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How a registry is spoken to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

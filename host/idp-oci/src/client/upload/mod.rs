@@ -2,6 +2,8 @@
 //! (distribution-spec, "Pushing blobs"; registries.md 0.3). Depends on `call` and on the hints of the dialect.
 
 mod kept;
+mod open;
+mod recover;
 mod stream;
 mod turn;
 mod way;
@@ -10,23 +12,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
-use http::header::{CONTENT_RANGE, CONTENT_TYPE, LOCATION, RANGE};
-use http::{Method, StatusCode};
+use http::header::{CONTENT_RANGE, CONTENT_TYPE};
+use http::Method;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use super::auth::Access;
 use super::call::{Answered, Call, is_passing};
 use super::dialect::Hints;
-use super::http::{Body, HttpError};
-use super::learned::Trait;
+use super::http::Body;
 use super::progress::{Event, Outcome};
-use super::retry::{self, Waits};
+use super::retry::Waits;
 use super::{Client, ClientError, Kind, redirect};
 use crate::blob::Blob;
-use crate::digest::Hasher;
 use crate::name::Repository;
 use kept::Kept;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use recover::kept;
 pub use stream::Unsent;
 pub(super) use turn::Turns;
 pub use way::Presence;
@@ -288,191 +290,6 @@ impl Upload<'_> {
             session.and_then(|session| redirect::resolve(base, home, session.as_str(), allow).ok());
     }
 
-    /// Asks for mounts. A granted one is the outcome. A session that is opened instead is used (cases 35, 36); a refusal is none:
-    /// the bytes are sent.
-    async fn mount(&mut self, mounts: &[From]) -> Result<Option<Outcome>, ClientError> {
-        let digest = &self.blob.descriptor.digest;
-        let learned = &self.client.shared.learned;
-        for from in mounts {
-            self.drop_session().await;
-            let mut url = self.client.url(self.repository, "blobs/uploads/");
-            let mut scopes = Access::Push.scopes(self.repository);
-            let source = match from {
-                From::Repository(source) => {
-                    scopes.extend(Access::Pull.scopes(source));
-                    Some(source)
-                }
-                From::Own => Some(self.repository),
-                From::Anywhere => None,
-            };
-            let source = source.map(|source| format!("&from={source}")).unwrap_or_default();
-            url.set_query(Some(&format!("mount={digest}{source}")));
-            // Where no HEAD went before, this asks whether the blob is there as well.
-            let asks = !matches!(from, From::Repository(_));
-            let call = Call::new(Method::POST, url, scopes, self.what.clone()).once();
-            let answered = match self.graceful(&call).await {
-                Ok(answered) if !asks || !retry::is_transient(answered.response.status) => answered,
-                Err(ClientError::Interrupted) => return Err(ClientError::Interrupted),
-                // The question was lost, not answered; nothing is learned from that.
-                _ if asks && self.asked_again().await? => return Ok(Some(Outcome::Exists)),
-                _ => continue,
-            };
-            match answered.response.status {
-                StatusCode::CREATED => {
-                    let named = answered.response.header("docker-content-digest");
-                    if named.is_none_or(|named| named == digest.as_str()) {
-                        if *from == From::Own {
-                            learned.learn(Trait::OwnMount, true);
-                            return Ok(Some(Outcome::Exists));
-                        }
-                        return Ok(Some(Outcome::Mounted));
-                    }
-                }
-                StatusCode::ACCEPTED => self.adopt(&answered)?,
-                // A repository that is not there, or may not be written, is not the mount's fault.
-                status if *from == From::Own && !matches!(status.as_u16(), 401 | 403 | 404) => {
-                    learned.learn(Trait::OwnMount, false);
-                }
-                _ => {}
-            }
-        }
-        Ok(None)
-    }
-
-    /// Whether the blob is there after all, where that is worth a request of its own: with all the tries that a request has.
-    async fn asked_again(&self) -> Result<bool, ClientError> {
-        if self.blob.descriptor.size <= way::SMALL {
-            return Ok(false);
-        }
-        tokio::select! {
-            there = self.client.has_blob(self.repository, &self.blob.descriptor, Access::Push) => there,
-            () = self.cancel.cancelled() => Err(ClientError::Interrupted),
-        }
-    }
-
-    /// Sends a POST that may open a session. It is not dropped half-way: its answer names what has to be deleted.
-    async fn graceful(&mut self, call: &Call) -> Result<Answered, ClientError> {
-        if self.cancel.is_cancelled() {
-            return Err(ClientError::Interrupted);
-        }
-        let client = self.client;
-        let calling = client.call(call);
-        tokio::pin!(calling);
-        let answered = tokio::select! {
-            answered = &mut calling => return answered,
-            () = self.cancel.cancelled() => tokio::time::timeout(CLEAN_UP, &mut calling).await,
-        };
-        if let Ok(Ok(answered)) = answered
-            && answered.response.status == StatusCode::ACCEPTED
-        {
-            self.adopt(&answered)?;
-        }
-        Err(ClientError::Interrupted)
-    }
-
-    /// Opens a session. True when the blob went with the POST.
-    async fn start(&mut self) -> Result<bool, Failed> {
-        if self.single != Single::No && self.single_post().await? {
-            return Ok(true);
-        }
-        if self.session.is_some() {
-            return Ok(false);
-        }
-        let url = self.client.url(self.repository, "blobs/uploads/");
-        let call = Call::new(Method::POST, url, Access::Push.scopes(self.repository), self.what.clone());
-        let answered = self.graceful(&call).await.map_err(Failed::Final)?;
-        match answered.response.status.as_u16() {
-            200 | 201 | 202 | 204 if answered.response.headers.contains_key(LOCATION) => {
-                self.adopt(&answered).map_err(Failed::Final)?;
-                if self.not_found {
-                    // It was not the repository that was unknown.
-                    self.client.shared.learned.learn(Trait::SinglePost, false);
-                }
-                Ok(false)
-            }
-            _ => Err(Failed::Final(self.client.refusal(&call, answered, None).await)),
-        }
-    }
-
-    /// Sends the blob with the POST. True when that was all; a session that is opened instead is used, and what the registry does not
-    /// know is not tried again (case 37).
-    async fn single_post(&mut self) -> Result<bool, Failed> {
-        let is_probe = self.single == Single::Probe;
-        self.single = Single::No;
-        let digest = &self.blob.descriptor.digest;
-        let mut url = self.client.url(self.repository, "blobs/uploads/");
-        url.set_query(Some(&format!("digest={digest}")));
-        let mut call = Call::new(Method::POST, url, Access::Push.scopes(self.repository), self.what.clone())
-            .body(self.body(0, self.blob.descriptor.size))
-            .header(CONTENT_TYPE, "application/octet-stream");
-        // Some fail with a 500 at what they do not know: a plain POST shows whether it is that.
-        if is_probe {
-            call = call.once();
-        }
-        let learned = &self.client.shared.learned;
-        let answered = match self.graceful(&call).await {
-            Ok(answered) => answered,
-            Err(error) if is_probe && is_passing(&error) => return Ok(false),
-            Err(error) => return Err(Failed::Final(error)),
-        };
-        match answered.response.status.as_u16() {
-            201 => {
-                learned.learn(Trait::SinglePost, true);
-                Ok(true)
-            }
-            200 | 202 | 204 if answered.response.headers.contains_key(LOCATION) => {
-                learned.learn(Trait::SinglePost, false);
-                self.adopt(&answered).map_err(Failed::Final)?;
-                Ok(false)
-            }
-            400 | 404 | 405 => {
-                // A missing project is a 404 as well: the plain POST that follows says so, and nothing is concluded.
-                self.not_found = answered.response.status == StatusCode::NOT_FOUND;
-                if !self.not_found {
-                    learned.learn(Trait::SinglePost, false);
-                }
-                Ok(false)
-            }
-            _ if is_probe && retry::is_transient(answered.response.status) => {
-                if let Some(asked) = retry::retry_after(&answered.response.headers) {
-                    // The plain POST waits at the gate like everybody else.
-                    let cap = self.client.shared.options.retry.server_cap;
-                    self.client.shared.gate.hold(asked.min(cap));
-                }
-                Ok(false)
-            }
-            _ => Err(Failed::Final(self.client.refusal(&call, answered, None).await)),
-        }
-    }
-
-    /// Takes the session that an answer names, and the least size of chunks it asks for (case 40).
-    fn adopt(&mut self, answered: &Answered) -> Result<(), ClientError> {
-        let response = &answered.response;
-        if let Some(location) = response.headers.get(LOCATION) {
-            let location = String::from_utf8_lossy(location.as_bytes());
-            let allow = self.client.shared.http.options().allow_private_redirects;
-            let home = self.client.shared.home;
-            let session = redirect::resolve(&response.url, home, &location, allow).map_err(|error| {
-                let error = match error {
-                    // Whoever was sent a credential may hand it back here.
-                    HttpError::Redirect(text) => HttpError::Redirect(self.client.shared.session.scrub(&text)),
-                    error => error,
-                };
-                let request = "Location of an upload session".to_owned();
-                ClientError::Network { what: self.what.clone(), request, attempts: answered.attempts, error }
-            })?;
-            if let Some(kept) = &mut self.kept {
-                kept.keep(&session);
-            }
-            self.session = Some(session);
-        }
-        let least = response.header("oci-chunk-min-length").and_then(|value| value.parse::<u64>().ok());
-        if let (Some(chunk), Some(least)) = (self.chunk, least) {
-            self.chunk = Some(chunk.max(least.min(MOST_CHUNK)));
-        }
-        Ok(())
-    }
-
     /// Everything from the session's offset on.
     async fn send(&mut self) -> Result<(), Failed> {
         if self.session.is_none() {
@@ -534,135 +351,6 @@ impl Upload<'_> {
         })
     }
 
-    /// What a refused PATCH or PUT leads to.
-    async fn failed(&mut self, call: &Call, answered: Answered) -> Failed {
-        let status = answered.response.status;
-        let asked = retry::retry_after(&answered.response.headers);
-        let error = self.client.refusal(call, answered, None).await;
-        let names = |code| error.refusal().is_some_and(|refusal| refusal.has_code(code));
-        if names("DIGEST_INVALID") {
-            return self.judge_digest(error).await;
-        }
-        if status == StatusCode::NOT_FOUND || names("BLOB_UPLOAD_UNKNOWN") || names("BLOB_UPLOAD_INVALID") {
-            return Failed::Vanished(error);
-        }
-        if matches!(status, StatusCode::PAYLOAD_TOO_LARGE | StatusCode::RANGE_NOT_SATISFIABLE) {
-            return Failed::TooLarge(error);
-        }
-        if retry::is_transient(status) { Failed::Again { error, asked } } else { Failed::Final(error) }
-    }
-
-    /// The registry got other bytes than were promised. Ours are hashed again: if they are what they should be, the way spoiled
-    /// them, and they are sent once more (cases 46, 47).
-    async fn judge_digest(&mut self, error: ClientError) -> Failed {
-        let expected = &self.blob.descriptor.digest;
-        let hashed = self
-            .blob
-            .read_from(0)
-            .try_fold(Hasher::new(expected.algorithm()), async |mut hasher, chunk| {
-                hasher.update(&chunk);
-                Ok(hasher)
-            })
-            .await;
-        let problem = match hashed.map(Hasher::finish) {
-            Ok(actual) if actual != *expected => {
-                format!(
-                    "what is to be sent changed while it was read: it is {actual} now, and was {expected}"
-                )
-            }
-            Ok(_) if !self.rehashed => {
-                self.rehashed = true;
-                // What the session has is what was spoiled: it must not be gone on with.
-                self.drop_session().await;
-                return Failed::Again { error, asked: None };
-            }
-            Ok(_) => return Failed::Final(error),
-            Err(error) => error.to_string(),
-        };
-        Failed::Final(ClientError::Source { what: self.what.clone(), problem })
-    }
-
-    /// After a broken exchange: goes on where the registry says it stands, or starts over. True when it turns out that the
-    /// registry has everything (case 45).
-    async fn resume(&mut self) -> Result<bool, ClientError> {
-        let size = self.blob.descriptor.size;
-        let Some(url) = self.session.clone().filter(|_| size > WORTH_RESUMING && self.hints.trust_range)
-        else {
-            // As below: a session that is over was completed, perhaps.
-            let is_over = self.drop_session().await == Some(StatusCode::NOT_FOUND);
-            return Ok(is_over && self.asked_again().await?);
-        };
-        let call =
-            Call::new(Method::GET, url, Access::Push.scopes(self.repository), self.what.clone()).once();
-        let status = match self.step(&call).await {
-            Ok(answered) => Some(answered),
-            Err(_) if self.cancel.is_cancelled() => return Err(ClientError::Interrupted),
-            Err(_) => None,
-        };
-        match status {
-            Some(answered) if answered.response.status == StatusCode::NO_CONTENT => {
-                let kept = answered.response.headers.get(RANGE).and_then(|range| kept(range.to_str().ok()?));
-                // `0-0` is said for nothing as well as for one byte (case 42).
-                match kept {
-                    Some(kept) if kept > 1 && kept <= size => {
-                        self.adopt(&answered)?;
-                        self.offset = kept;
-                        self.chunk.get_or_insert(size);
-                        return Ok(false);
-                    }
-                    _ => {}
-                }
-            }
-            // The session is over: perhaps because it was completed, and only the answer was lost.
-            Some(answered) if answered.response.status == StatusCode::NOT_FOUND => {
-                self.session = None;
-                return self.client.has_blob(self.repository, &self.blob.descriptor, Access::Push).await;
-            }
-            _ => {}
-        }
-        self.drop_session().await;
-        Ok(false)
-    }
-
-    /// After a 416: asks where the session stands. True when that is not where we thought, and it goes on from there (case 41).
-    async fn realign(&mut self, error: &ClientError) -> Result<bool, ClientError> {
-        let is_416 = error.status() == Some(StatusCode::RANGE_NOT_SATISFIABLE.as_u16());
-        let Some(url) = self.session.clone().filter(|_| is_416 && self.offset > 0 && self.hints.trust_range)
-        else {
-            return Ok(false);
-        };
-        let call =
-            Call::new(Method::GET, url, Access::Push.scopes(self.repository), self.what.clone()).once();
-        let Ok(answered) = self.step(&call).await else { return Ok(false) };
-        if answered.response.status != StatusCode::NO_CONTENT {
-            return Ok(false);
-        }
-        let kept = answered.response.headers.get(RANGE).and_then(|range| kept(range.to_str().ok()?));
-        match kept {
-            // `0-0` is said for nothing as well as for one byte (case 42).
-            Some(kept) if kept > 1 && kept != self.offset && kept <= self.blob.descriptor.size => {
-                self.adopt(&answered)?;
-                self.offset = kept;
-                Ok(true)
-            }
-            _ => Ok(false),
-        }
-    }
-
-    /// Deletes the session, as well as that can be done. What the registry said to that, if there was one.
-    async fn drop_session(&mut self) -> Option<StatusCode> {
-        self.offset = 0;
-        let url = self.session.take()?;
-        let call =
-            Call::new(Method::DELETE, url, Access::Push.scopes(self.repository), self.what.clone()).once();
-        let deleted = tokio::time::timeout(CLEAN_UP, self.client.call(&call)).await;
-        let status = deleted.ok().and_then(Result::ok).map(|answered| answered.response.status);
-        if !status.is_some_and(|status| status.is_success()) {
-            tracing::debug!(target: "idp::upload", what = self.what, "the upload session could not be deleted");
-        }
-        status
-    }
-
     /// A region of the blob as a body that tells how far it is.
     fn body(&self, start: u64, length: u64) -> Body {
         if length == 0 {
@@ -692,12 +380,6 @@ impl Upload<'_> {
     }
 }
 
-/// How many bytes `0-9`, `bytes=0-9` say are there.
-pub(crate) fn kept(range: &str) -> Option<u64> {
-    let (start, end) = range.trim().trim_start_matches("bytes=").split_once('-')?;
-    (start == "0").then(|| end.parse::<u64>().ok()?.checked_add(1))?
-}
-
 /// The error with the number of tries that the upload made.
 fn counted(error: ClientError, tries: usize) -> ClientError {
     match error {
@@ -709,25 +391,5 @@ fn counted(error: ClientError, tries: usize) -> ClientError {
             ClientError::Refused(refusal)
         }
         other => other,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::kept;
-
-    /// Case 42.
-    #[test]
-    fn ranges_of_sessions() {
-        for (range, expect) in [
-            ("0-9", Some(10)),
-            ("bytes=0-9", Some(10)),
-            ("0-0", Some(1)),
-            ("bytes=0--1", None),
-            ("5-9", None),
-            ("", None),
-        ] {
-            assert_eq!(kept(range), expect, "{range}");
-        }
     }
 }
