@@ -216,6 +216,7 @@ impl Client {
         let mut fresh = 0;
         let known = session.challenges();
         let mut guessed = pass.is_none() && session.is_remembered();
+        let mut turned_away = None;
         if pass.is_none() && !known.is_empty() {
             match session.authorize(&call.scopes, &known, 1, None).await {
                 Ok(granted) => (pass, fresh) = (Some(granted), 1),
@@ -223,9 +224,9 @@ impl Client {
                 Err(error) if error.kind == ErrorKind::Unauthenticated && error.http_status.is_none() => {}
                 Err(error) if session.forget_remembered() => {
                     self.shared.learned.forget_challenges();
-                    // Whoever was refused is not sent there twice (case 31). Otherwise the registry may ask for something else by now.
+                    // The registry may ask for something else by now. If it does not, nobody is sent where they were refused (case 31).
                     if matches!(error.kind, ErrorKind::Unauthenticated | ErrorKind::Denied) {
-                        return Err(dialect(error));
+                        turned_away = Some(error);
                     }
                 }
                 Err(error) => return Err(dialect(error)),
@@ -244,6 +245,9 @@ impl Client {
                 return Ok(response);
             }
             let challenges = self.challenges_for(challenges).await;
+            if let Some(error) = turned_away.take().filter(|_| doors(&challenges) == doors(&known)) {
+                return Err(self.final_401(call, response, attempts, Some(error.message)).await);
+            }
             // What was granted for a door that is no longer there says nothing about this one.
             if std::mem::take(&mut guessed) && doors(&challenges) != doors(&known) {
                 fresh = 0;

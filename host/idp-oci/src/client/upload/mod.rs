@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
-use http::header::{CONTENT_RANGE, CONTENT_TYPE};
 use http::Method;
+use http::header::{CONTENT_RANGE, CONTENT_TYPE};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
