@@ -423,7 +423,8 @@ impl Passing {
     fn body(self, body: Body) -> Body {
         // Not more than a second and a half for all of it.
         let pieces = if self.slow { 20 } else { 1 };
-        let piece = usize::try_from(self.length.unwrap_or(20_000) / pieces + 1).unwrap_or(usize::MAX);
+        // A body of unknown length may be megabytes of a layer.
+        let piece = usize::try_from(self.length.unwrap_or(8 << 20) / pieces + 1).unwrap_or(usize::MAX);
         let frames =
             stream::try_unfold((self, body, Bytes::new()), move |(passing, mut body, mut rest)| async move {
                 if rest.is_empty() {

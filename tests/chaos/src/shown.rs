@@ -11,6 +11,9 @@ use serde_json::Value;
 
 /// A layout: what `index.json` names is there, all of it; and what lies under a digest has it. The digests of the entries.
 pub(crate) fn layout(path: &Path) -> Result<Vec<String>> {
+    // Before the blobs: another pull may add to both meanwhile, and names what it brought last.
+    let index = path.join("index.json");
+    let index = if index.exists() { Some(fs::read(index)?) } else { None };
     let blobs = path.join("blobs/sha256");
     let mut contents = BTreeMap::new();
     if blobs.is_dir() {
@@ -29,11 +32,8 @@ pub(crate) fn layout(path: &Path) -> Result<Vec<String>> {
             contents.insert(format!("sha256:{name}"), bytes);
         }
     }
-    let index = path.join("index.json");
-    if !index.exists() {
-        return Ok(Vec::new());
-    }
-    complete(&fs::read(index)?, &contents).with_context(|| path.display().to_string())
+    let Some(index) = index else { return Ok(Vec::new()) };
+    complete(&index, &contents).with_context(|| path.display().to_string())
 }
 
 /// An archive of a layout.
