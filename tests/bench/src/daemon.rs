@@ -30,9 +30,8 @@ impl Bench {
         };
         // Real files in two layers' worth of one image: a tar of /usr, cut to size and closed.
         let script = format!(
-            "set -e; cd /; find usr/lib usr/bin -xdev -type f -size -20M 2>/dev/null | sort | \
-             awk -v most={SIZE} '{{ command = \"stat -c %s \\\"\" $0 \"\\\"\"; command | getline size; close(command); \
-             all += size; if (all < most) print }}' | tar --sort=name -cf - -T -"
+            "set -e; cd /; find usr/lib usr/bin -xdev -type f -size -20M -printf '%s %p\\n' 2>/dev/null | sort -k2 | \
+             awk -v most={SIZE} '{{ all += $1; if (all < most) print substr($0, length($1) + 2) }}' | tar --sort=name -cf - -T -"
         );
         let mut tar = Command::new("sh").args(["-c", &script]).stdout(Stdio::piped()).spawn()?;
         let input = tar.stdout.take().context("piped")?;
@@ -40,16 +39,18 @@ impl Bench {
         if !tar.wait()?.success() || !imported.success() {
             bail!("docker import of this machine's files failed");
         }
-        let registry = Distribution::v3(Options::default()).await?;
-        self.warm(&registry).await?;
-        let address = registry.address();
         let (mut ours, mut theirs, mut skopeos, mut saved) =
             (Series::default(), Series::default(), Series::default(), Series::default());
-        for round in 0..3 {
-            let name = format!("{address}/docker/{round}:1");
+        for _ in 0..3 {
+            // Docker and skopeo remember by registry what they brought there: each push is to one that nobody has met.
+            let registry = Distribution::v3(Options::default()).await?;
+            let name = format!("{}/bench/docker:1", registry.address());
             run(&mut docker(&["tag", "bench:real", &name]))?;
             theirs.push(run(&mut docker(&["push", "-q", &name]))?);
-            // What was packed before is known to the next push: a home of its own shows what a fresh one costs.
+            run(&mut docker(&["rmi", &name]))?;
+
+            let registry = Distribution::v3(Options::default()).await?;
+            let address = registry.address();
             let home = tempfile::tempdir()?;
             let command = || {
                 let mut command = self.idp();
@@ -57,19 +58,25 @@ impl Bench {
                 command
             };
             run(command().args(["registry", "detect", address]))?;
-            ours.push(run(command().args(["push", "bench:real"]).arg(format!("{address}/idp/{round}:1")))?);
+            ours.push(run(command().args(["push", "bench:real"]).arg(format!("{address}/bench/idp:1")))?);
+
             if let Ok(skopeo) = peers::tool("skopeo") {
+                let registry = Distribution::v3(Options::default()).await?;
                 let mut command = Command::new(skopeo);
+                command.env("HOME", home.path()).env("XDG_DATA_HOME", home.path());
                 command.args(["copy", "--insecure-policy", "--dest-tls-verify=false", "--src-daemon-host"]);
                 command.arg(daemon.host()).arg("docker-daemon:bench:real");
-                skopeos.push(run(command.arg(format!("docker://{address}/skopeo/{round}:1")))?);
+                skopeos.push(run(command.arg(format!("docker://{}/bench/skopeo:1", registry.address())))?);
             }
+
+            let registry = Distribution::v3(Options::default()).await?;
             let crane = peers::tool("crane")?;
             let archive = self.scratch.path().join("saved.tar");
             let script = format!(
-                "docker -H {} save -o {archive} bench:real && {} push {archive} {address}/crane/{round}:1 && rm {archive}",
+                "docker -H {} save -o {archive} bench:real && {} push {archive} {}/bench/crane:1 && rm {archive}",
                 daemon.host(),
                 crane.display(),
+                registry.address(),
                 archive = archive.display(),
             );
             saved.push(run(Command::new("sh").args(["-c", &script]))?);
@@ -79,6 +86,8 @@ impl Bench {
         times(&mut table, "docker save, crane push", &saved, &theirs);
         times(&mut table, "idp push", &ours, &theirs);
         // The same image under a new name: nothing is packed again.
+        let registry = Distribution::v3(Options::default()).await?;
+        let address = registry.address();
         let mut known = Series::default();
         let home = tempfile::tempdir()?;
         for round in 0..4 {

@@ -22,7 +22,9 @@ pub(crate) struct Run {
 /// Runs a command to its end. A failure is an error with what it printed.
 pub(crate) fn run(command: &mut Command) -> Result<Run> {
     let program = command.get_program().to_string_lossy().into_owned();
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    // A file and not a pipe: nobody reads while it runs, and a full pipe would stop it.
+    let mut said = tempfile::tempfile()?;
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(said.try_clone()?);
     let before = children_cpu();
     let started = Instant::now();
     let mut child = command.spawn().with_context(|| format!("starting {program}"))?;
@@ -30,9 +32,8 @@ pub(crate) fn run(command: &mut Command) -> Result<Run> {
     let wall = started.elapsed();
     if !status.success() {
         let mut text = String::new();
-        if let Some(mut stderr) = child.stderr.take() {
-            std::io::Read::read_to_string(&mut stderr, &mut text)?;
-        }
+        std::io::Seek::rewind(&mut said)?;
+        std::io::Read::read_to_string(&mut said, &mut text)?;
         bail!("{program} ended with {status}: {text}");
     }
     Ok(Run { wall, cpu: children_cpu().saturating_sub(before), peak })
