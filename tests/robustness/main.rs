@@ -8,7 +8,9 @@
 //! | `auth` | 21 to 32: being let in |
 //! | `rate` | 52, 53: waiting when asked to |
 //! | `upload` | 33 to 51: blobs on their way up |
-//! | `manifest` | 54 to 64: manifests, referrers, lists |
+//! | `manifest` | 54 to 59: manifests, and what may stand in them |
+//! | `index` | 60 to 62: what an index leads to, and what a tag does |
+//! | `lists` | 63, 64: referrers, lists in pages |
 //! | `pull` | 65 to 69: blobs on their way down, and what is left on disk |
 //! | `extract` | 70 to 72: archives that were made to do harm, and those that are merely odd |
 //!
@@ -16,6 +18,8 @@
 
 mod auth;
 mod extract;
+mod index;
+mod lists;
 mod manifest;
 mod pull;
 mod rate;

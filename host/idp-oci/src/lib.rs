@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`name`] | registries, repositories, tags, references: parse and display |
 //! | [`digest`] | digests and the hasher that content streams through |
+//! | `note` | small private files that may be lost |
 //! | [`secret`] | values that must not be printed |
 //! | [`media`] | media types, and which of them are manifests |
 //! | [`manifest`] | manifests, indexes and descriptors; bytes are kept as they came |
@@ -32,6 +33,7 @@ mod layout;
 pub mod manifest;
 pub mod media;
 pub mod name;
+mod note;
 pub mod partial;
 pub mod pipeline;
 pub mod secret;

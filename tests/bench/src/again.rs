@@ -74,8 +74,6 @@ impl Bench {
         TestImage::layers(5)?.write_layout(&layout, Some("1"))?;
         let pushed = format!("{}/many/app", from.address());
         run(&mut self.push(&layout, from.address(), "many/app", &[]))?;
-        let document = layout.join("index.json");
-        let _ = document;
         for tag in 0..TAGS {
             // crane's own way: one write a tag.
             let mut command = self.crane()?;

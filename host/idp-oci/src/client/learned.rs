@@ -2,9 +2,8 @@
 //! whether manifests are checked, what is asked for at the door. In: what answers show. Out: beliefs with a life time, and a small
 //! private file that a later process reads. A wrong belief costs one request more, never a push.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
@@ -12,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::seen::Seen;
 use crate::digest::Digest;
 use crate::name::{Repository, Tag};
+use crate::note;
 
 /// Registries are updated, and names come to stand for others: what was learned is forgotten after so long.
 const LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -29,8 +29,6 @@ pub enum Trait {
     ValidatesManifests,
     /// A mount from the repository itself says whether it has the blob.
     OwnMount,
-    /// Bytes of a broken upload are kept, and the session says how many.
-    KeepsPartialUploads,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,8 +47,6 @@ struct State {
     validates_manifests: Option<Belief>,
     #[serde(skip_serializing_if = "Option::is_none")]
     own_mount: Option<Belief>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    keeps_partial_uploads: Option<Belief>,
     /// `WWW-Authenticate` values; no secrets stand in them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     challenges: Vec<String>,
@@ -64,7 +60,6 @@ impl State {
             Trait::SinglePost => &mut self.single_post,
             Trait::ValidatesManifests => &mut self.validates_manifests,
             Trait::OwnMount => &mut self.own_mount,
-            Trait::KeepsPartialUploads => &mut self.keeps_partial_uploads,
         }
     }
 }
@@ -73,7 +68,8 @@ impl State {
 #[derive(Debug, Default)]
 pub struct Learned {
     state: Mutex<State>,
-    seen: Mutex<Seen>,
+    /// Read when something is first asked of it: most commands bring no blob anywhere.
+    seen: OnceLock<Mutex<Seen>>,
     file: Option<PathBuf>,
     read: State,
 }
@@ -87,13 +83,20 @@ impl Learned {
     /// What an earlier process wrote to `file`. One that is missing or damaged says nothing.
     pub fn load(file: impl Into<PathBuf>) -> Self {
         let file = file.into();
-        let read = read(&file).unwrap_or_default();
-        let seen = Seen::load(&file.with_extension("seen"));
-        Self { state: Mutex::new(read.clone()), seen: Mutex::new(seen), file: Some(file), read }
+        let bytes = note::read(&file, LARGEST).unwrap_or_default();
+        let read: State = serde_json::from_slice(&bytes).unwrap_or_default();
+        Self { state: Mutex::new(read.clone()), seen: OnceLock::new(), file: Some(file), read }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        let load = || {
+            Mutex::new(self.file.as_deref().map(|file| Seen::load(&place_of_seen(file))).unwrap_or_default())
+        };
+        self.seen.get_or_init(load).lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether something is so; `None` when that is not known, or not any more.
@@ -108,12 +111,12 @@ impl Learned {
 
     /// Whether this blob was brought to the repository, or found there, before.
     pub fn has_seen(&self, repository: &Repository, digest: &Digest) -> bool {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).has(repository, digest)
+        self.seen().has(repository, digest)
     }
 
     /// A blob is there (`there`), or is not.
     pub fn learn_blob(&self, repository: &Repository, digest: &Digest, there: bool) {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.seen();
         if there { seen.add(repository, digest) } else { seen.remove(repository, digest) }
     }
 
@@ -154,17 +157,20 @@ impl Learned {
     /// Writes the file when there is something new. A disk that does not take it costs a few requests next time.
     fn save(&self) {
         let Some(file) = &self.file else { return };
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(error) = seen.save(&file.with_extension("seen")) {
-            tracing::debug!(target: "idp::learned", file = %file.display(), %error, "not kept");
+        if let Some(seen) = self.seen.get() {
+            seen.lock().unwrap_or_else(PoisonError::into_inner).save(&place_of_seen(file));
         }
-        let state = self.state().clone();
-        if let (file, true) = (file, differs(&state, &self.read))
-            && let Err(error) = write(file, &state)
+        let state = self.state();
+        if differs(&state, &self.read)
+            && let Ok(bytes) = serde_json::to_vec(&*state)
         {
-            tracing::debug!(target: "idp::learned", file = %file.display(), %error, "not kept");
+            note::replace(file, &bytes);
         }
     }
+}
+
+fn place_of_seen(file: &Path) -> PathBuf {
+    file.with_extension("seen")
 }
 
 /// Whatever became of the command: what it taught is there for the next one.
@@ -182,29 +188,11 @@ fn tagged(tag: &Tag, digest: &Digest) -> Digest {
 /// A belief that only lives longer than before is not worth a write.
 fn differs(new: &State, old: &State) -> bool {
     let plain = |state: &State| {
-        let beliefs =
-            [state.single_post, state.validates_manifests, state.own_mount, state.keeps_partial_uploads];
+        let beliefs = [state.single_post, state.validates_manifests, state.own_mount];
         (beliefs.map(|belief| belief.map(|belief| belief.holds)), state.challenges.clone())
     };
     let ends_soon = old.challenges_until.is_some_and(|until| until < now() + LIFETIME.as_secs() / 2);
     plain(new) != plain(old) || ends_soon
-}
-
-fn read(file: &Path) -> Option<State> {
-    let metadata = std::fs::metadata(file).ok()?;
-    if metadata.len() > LARGEST {
-        return None;
-    }
-    serde_json::from_slice(&std::fs::read(file).ok()?).ok()
-}
-
-fn write(file: &Path, state: &State) -> std::io::Result<()> {
-    let folder = file.parent().unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder)?;
-    // 0600, as temporary files are.
-    let mut temporary = tempfile::NamedTempFile::new_in(folder)?;
-    temporary.write_all(&serde_json::to_vec(state)?)?;
-    temporary.persist(file).map(drop).map_err(|error| error.error)
 }
 
 fn now() -> u64 {

@@ -2,11 +2,11 @@
 //! questions and bytes, and is never the last word: who believes it checks, or lets the registry check.
 
 use std::collections::HashSet;
-use std::io::Write as _;
 use std::path::Path;
 
 use crate::digest::Digest;
 use crate::name::Repository;
+use crate::note;
 
 /// 128 KiB on the disk.
 const MOST: usize = 16 * 1024;
@@ -24,9 +24,9 @@ pub(super) struct Seen {
 impl Seen {
     /// What is in `file`; nothing when that cannot be read.
     pub(super) fn load(file: &Path) -> Self {
-        let bytes = std::fs::read(file).unwrap_or_default();
+        let bytes = note::read(file, (MOST * WIDTH) as u64).unwrap_or_default();
         let mut seen = Self::default();
-        for chunk in bytes.chunks_exact(WIDTH).take(MOST) {
+        for chunk in bytes.chunks_exact(WIDTH) {
             if let Ok(bytes) = chunk.try_into() {
                 seen.put(u64::from_le_bytes(bytes));
             }
@@ -59,18 +59,13 @@ impl Seen {
         }
     }
 
-    /// Writes it where it changed: two processes at once keep what the last one saw.
-    pub(super) fn save(&self, file: &Path) -> std::io::Result<()> {
-        if !self.changed {
-            return Ok(());
+    /// Writes it where it changed: of two processes at once the last one's is kept.
+    pub(super) fn save(&self, file: &Path) {
+        if self.changed {
+            let newest = &self.order[self.order.len().saturating_sub(MOST)..];
+            let bytes: Vec<u8> = newest.iter().flat_map(|key| key.to_le_bytes()).collect();
+            note::replace(file, &bytes);
         }
-        let newest = &self.order[self.order.len().saturating_sub(MOST)..];
-        let bytes: Vec<u8> = newest.iter().flat_map(|key| key.to_le_bytes()).collect();
-        let folder = file.parent().unwrap_or(Path::new("."));
-        std::fs::create_dir_all(folder)?;
-        let mut temporary = tempfile::NamedTempFile::new_in(folder)?;
-        temporary.write_all(&bytes)?;
-        temporary.persist(file).map(drop).map_err(|error| error.error)
     }
 }
 
@@ -95,7 +90,7 @@ mod tests {
             seen.add(&repository, &digest(number));
         }
         seen.remove(&repository, &digest(MOST));
-        seen.save(&file).expect("written");
+        seen.save(&file);
         let again = Seen::load(&file);
         assert_eq!(again.order.len(), MOST);
         assert!(again.has(&repository, &digest(MOST + 9)) && !again.has(&repository, &digest(MOST)));

@@ -9,12 +9,12 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::plan::{self, Place};
-use super::{Destination, PipelineError, Pushed, Rehearsed, push_all, rehearse};
+use super::{Destination, PipelineError, Pushed, Survey, push_all};
 use crate::blob::Blob;
 use crate::client::{Client, ClientError, Kind};
 use crate::digest::Digest;
 use crate::manifest::{Manifest, Platform};
-use crate::name::{Repository, Tag, Target};
+use crate::name::{Repository, Target};
 use crate::sink::Plan;
 use crate::source::{Image, Offer, Selection, Source, SourceError};
 
@@ -79,17 +79,9 @@ pub async fn copy(
     Ok(outcomes)
 }
 
-/// What a copy would send to one destination, referrers aside.
-pub async fn rehearse_copy(
-    from: &From,
-    client: &Client,
-    repository: &Repository,
-    tags: &[Tag],
-    options: &CopyOptions,
-    mount_from: &[Repository],
-) -> Result<Rehearsed, PipelineError> {
-    let planned = remote(from, options).await?;
-    rehearse(client, repository, tags, Box::new(planned), &Selection::default(), mount_from).await
+/// What a copy would bring, referrers aside.
+pub async fn survey(from: &From, options: &CopyOptions) -> Result<Survey, PipelineError> {
+    Survey::of(Box::new(remote(from, options).await?), &Selection::default()).await
 }
 
 /// Brings one referrer to every destination that has the rest, by its digest.

@@ -17,11 +17,11 @@ mod split;
 #[cfg(test)]
 mod tests;
 
-pub use copy::{CopyOptions, From, copy, rehearse_copy};
+pub use copy::{CopyOptions, From, copy, survey};
 pub use error::PipelineError;
 pub use platform::matches as platform_matches;
 pub use pull::{PullOptions, Pulled, pull};
 pub use push::{Destination, PushOptions, Pushed, push, push_all};
-pub use rehearse::{Planned, Rehearsed, rehearse};
+pub use rehearse::{Plan as PushPlan, Planned, Survey};
 
 use crate::client::SMALL;

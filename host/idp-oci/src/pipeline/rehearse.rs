@@ -1,7 +1,7 @@
 //! What a push would send: the source is read to its end, the registry is asked by HEAD what it has, and the requests are those that
 //! the same planner would make of it. Nothing is written anywhere.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashSet};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde::Serialize;
@@ -11,9 +11,25 @@ use super::{PipelineError, ahead};
 use crate::blob::Part;
 use crate::client::{Access, Client, ClientError, Presence};
 use crate::digest::Digest;
-use crate::manifest::Manifest;
+use crate::manifest::{Descriptor, Manifest};
 use crate::name::{Repository, Tag};
-use crate::source::{Image, Offer, Selection, Source, SourceError};
+use crate::source::{Offer, Selection, Source, SourceError};
+
+/// Questions to a registry at once.
+const AT_ONCE: usize = 8;
+
+/// All that a source has.
+#[derive(Debug, Clone)]
+pub struct Survey {
+    /// What the source is, in words.
+    pub source: String,
+    /// Children first, the root last; never empty.
+    pub manifests: Vec<Manifest>,
+    /// The blobs that would be pushed, each once.
+    pub blobs: BTreeMap<Digest, Descriptor>,
+    /// The manifests are known before any blob is sent.
+    announced: bool,
+}
 
 /// One request that would go.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -27,141 +43,123 @@ pub struct Planned {
     pub bytes: u64,
 }
 
-/// What a push would be.
-#[derive(Debug, Clone)]
-pub struct Rehearsed {
-    /// The root manifest.
-    pub root: Manifest,
-    /// Manifests.
-    pub manifests: usize,
-    /// Distinct blobs, with their sizes.
-    pub blobs: BTreeMap<String, u64>,
-    /// Those of them that the registry has.
+/// What a push to one registry would be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// Blobs that the registry has.
     pub there: usize,
     /// The requests, in the order of the push.
     pub requests: Vec<Planned>,
 }
 
-/// Reads the source and asks the registry.
-pub async fn rehearse(
-    client: &Client,
-    repository: &Repository,
-    tags: &[Tag],
-    source: Box<dyn Source>,
-    selection: &Selection,
-    mount_from: &[Repository],
-) -> Result<Rehearsed, PipelineError> {
-    let source_name = source.describe();
-    let (image, blobs, announced) = read(source, selection)
-        .await
-        .map_err(|error| PipelineError::Source { source_name: source_name.clone(), error })?;
-    let Some((root, children)) = image.manifests.split_last() else {
-        let error = SourceError::Invalid("it holds no manifest".to_owned());
-        return Err(PipelineError::Source { source_name, error });
-    };
-    let there = there(client, repository, &blobs).await?;
-    let is_there = |digest: &Digest| there.get(digest.as_str()).copied().unwrap_or(false);
-    let mut requests = Vec::new();
-    let manifest = |manifest: &Manifest, name: &str| Planned {
-        method: "PUT",
-        target: format!("manifest {name}"),
-        bytes: manifest.descriptor().size,
-    };
-    let asked = if announced {
-        ahead::would_ask(client, repository, &image.manifests).await
-    } else {
-        ahead::Asked::default()
-    };
-    for asked in &asked.manifests {
-        requests.push(manifest(asked, asked.digest().as_str()));
-    }
-    for (digest, size) in &blobs {
-        let known: Option<Digest> = digest.parse().ok();
-        let here = there.get(digest).copied().unwrap_or(false);
-        let is_asked = known.as_ref().is_some_and(|digest| asked.knows(digest));
-        if is_asked && here {
-            continue;
-        }
-        let presence = if is_asked { Presence::Missing } else { Presence::Unknown };
-        for (method, bytes) in
-            client.rehearse_blob(repository, known.as_ref(), *size, presence, here, mount_from).await
-        {
-            requests.push(Planned { method, target: format!("blob {digest}"), bytes });
-        }
-    }
-    let mut written: Vec<&Digest> = asked
-        .manifests
-        .iter()
-        .filter(|manifest| ahead::all_there(manifest, &is_there))
-        .map(Manifest::digest)
-        .collect();
-    for child in children {
-        if !written.contains(&child.digest()) {
-            requests.push(manifest(child, child.digest().as_str()));
-            written.push(child.digest());
-        }
-    }
-    if tags.is_empty() && !written.contains(&root.digest()) {
-        requests.push(manifest(root, root.digest().as_str()));
-    }
-    requests.extend(tags.iter().map(|tag| manifest(root, tag.as_str())));
-    Ok(Rehearsed {
-        root: root.clone(),
-        manifests: image.manifests.len(),
-        there: there.values().filter(|there| **there).count(),
-        blobs,
-        requests,
-    })
-}
-
-/// What the registry has of these.
-async fn there(
-    client: &Client,
-    repository: &Repository,
-    blobs: &BTreeMap<String, u64>,
-) -> Result<HashMap<String, bool>, ClientError> {
-    let questions: Vec<_> = blobs
-        .iter()
-        .filter_map(|(digest, size)| Some((digest.parse::<Digest>().ok()?, *size)))
-        .map(|(digest, size)| {
-            let (client, repository) = (client.clone(), repository.clone());
-            async move {
-                let blob = crate::manifest::Descriptor::new("", digest.clone(), size);
-                let there = client.has_blob(&repository, &blob, Access::Pull).await?;
-                Ok::<_, ClientError>((digest.to_string(), there))
-            }
-        })
-        .collect();
-    stream::iter(questions).buffer_unordered(8).try_collect().await
-}
-
-/// All that a source has: its image, the blobs with their sizes, and whether it knows its manifests before it sends a blob.
-async fn read(
-    source: Box<dyn Source>,
-    selection: &Selection,
-) -> Result<(Image, BTreeMap<String, u64>, bool), SourceError> {
-    let (sender, mut receiver) = mpsc::channel(4);
-    let drain = async {
-        let (mut blobs, mut announced) = (BTreeMap::new(), false);
-        while let Some(offer) = receiver.recv().await {
-            match offer {
-                Offer::Manifests(_) => announced = true,
-                Offer::Question(question) => drop(question),
-                Offer::Blob(blob) => {
-                    blobs.insert(blob.descriptor.digest.to_string(), blob.descriptor.size);
-                }
-                Offer::Live(mut live) => {
-                    while let Some(part) = live.parts.recv().await {
-                        if let Part::End(made) = part {
-                            blobs.insert(made.digest.to_string(), made.size);
+impl Survey {
+    /// Reads a source to its end, packing what would be packed, and keeps none of it.
+    pub async fn of(source: Box<dyn Source>, selection: &Selection) -> Result<Self, PipelineError> {
+        let source_name = source.describe();
+        let failed = |error| PipelineError::Source { source_name: source_name.clone(), error };
+        let (sender, mut receiver) = mpsc::channel(4);
+        let drain = async {
+            let (mut blobs, mut announced) = (BTreeMap::new(), false);
+            let mut keep = |blob: Descriptor| blobs.insert(blob.digest.clone(), blob);
+            while let Some(offer) = receiver.recv().await {
+                match offer {
+                    Offer::Manifests(_) => announced = true,
+                    Offer::Question(question) => drop(question),
+                    Offer::Blob(blob) => drop(keep(blob.descriptor)),
+                    Offer::Live(mut live) => {
+                        while let Some(part) = live.parts.recv().await {
+                            if let Part::End(made) = part {
+                                keep(*made);
+                            }
                         }
+                        let _ = live.taken.send(true);
                     }
-                    let _ = live.taken.send(true);
                 }
             }
+            (blobs, announced)
+        };
+        let (image, (blobs, announced)) = tokio::join!(source.read(selection, sender), drain);
+        let manifests = image.map_err(failed)?.manifests;
+        if manifests.is_empty() {
+            return Err(failed(SourceError::Invalid("it holds no manifest".to_owned())));
         }
-        (blobs, announced)
-    };
-    let (image, (blobs, announced)) = tokio::join!(source.read(selection, sender), drain);
-    Ok((image?, blobs, announced))
+        Ok(Self { source: source_name, manifests, blobs, announced })
+    }
+
+    /// What gets the tag.
+    pub fn root(&self) -> &Manifest {
+        self.manifests.last().expect("a survey is never empty")
+    }
+
+    /// Asks a registry what it has, and says which requests would go.
+    pub async fn plan(
+        &self,
+        client: &Client,
+        repository: &Repository,
+        tags: &[Tag],
+        mount_from: &[Repository],
+    ) -> Result<Plan, PipelineError> {
+        let there = self.there(client, repository).await?;
+        let put = |manifest: &Manifest, name: &str| Planned {
+            method: "PUT",
+            target: format!("manifest {name}"),
+            bytes: manifest.descriptor().size,
+        };
+        let asked = if self.announced {
+            ahead::would_ask(client, repository, &self.manifests).await
+        } else {
+            ahead::Asked::default()
+        };
+        let mut requests: Vec<Planned> =
+            asked.manifests.iter().map(|manifest| put(manifest, manifest.digest().as_str())).collect();
+        for (digest, blob) in &self.blobs {
+            let is_there = there.contains(digest);
+            let presence = match asked.knows(digest) {
+                true if is_there => continue,
+                true => Presence::Missing,
+                false => Presence::Unknown,
+            };
+            let sent = client.rehearse_blob(repository, blob, presence, is_there, mount_from).await;
+            let target = format!("blob {digest}");
+            requests.extend(sent.into_iter().map(|(method, bytes)| Planned {
+                method,
+                target: target.clone(),
+                bytes,
+            }));
+        }
+        let is_there = |digest: &Digest| there.contains(digest);
+        let taken = asked.manifests.iter().filter(|manifest| ahead::all_there(manifest, &is_there));
+        let mut written: HashSet<&Digest> = taken.map(Manifest::digest).collect();
+        let root = self.root();
+        let children = &self.manifests[..self.manifests.len() - 1];
+        for child in children {
+            if child.digest() != root.digest() && written.insert(child.digest()) {
+                requests.push(put(child, child.digest().as_str()));
+            }
+        }
+        if tags.is_empty() && written.insert(root.digest()) {
+            requests.push(put(root, root.digest().as_str()));
+        }
+        requests.extend(tags.iter().map(|tag| put(root, tag.as_str())));
+        Ok(Plan { there: there.len(), requests })
+    }
+
+    /// The blobs that a registry has.
+    async fn there(&self, client: &Client, repository: &Repository) -> Result<HashSet<Digest>, ClientError> {
+        let questions: Vec<_> = self
+            .blobs
+            .values()
+            .cloned()
+            .map(|blob| {
+                let (client, repository) = (client.clone(), repository.clone());
+                async move {
+                    let there = client.has_blob(&repository, &blob, Access::Pull).await?;
+                    Ok::<_, ClientError>(there.then_some(blob.digest))
+                }
+            })
+            .collect();
+        let found: Vec<Option<Digest>> =
+            stream::iter(questions).buffer_unordered(AT_ONCE).try_collect().await?;
+        Ok(found.into_iter().flatten().collect())
+    }
 }

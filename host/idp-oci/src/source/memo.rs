@@ -2,15 +2,15 @@
 //! losing it costs time. In: digests of tars, and where they stand in an archive. Out: descriptors.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
 use super::pack::Compression;
 use crate::digest::Digest;
 use crate::manifest::Descriptor;
+use crate::note;
 
 /// Entries of each kind. A file of these is some hundred kilobytes.
 const MOST: usize = 2000;
@@ -45,19 +45,22 @@ struct Tar {
 #[derive(Debug)]
 pub struct Memo {
     file: PathBuf,
-    state: Mutex<(State, bool)>,
+    /// And whether it changed. Read when something is first asked of it: most pushes have no plain layer.
+    state: OnceLock<Mutex<(State, bool)>>,
 }
 
 impl Memo {
     /// What an earlier process wrote to `file`; nothing where that cannot be read.
     pub fn load(file: impl Into<PathBuf>) -> Self {
-        let file = file.into();
-        let state = read(&file).unwrap_or_default();
-        Self { file, state: Mutex::new((state, false)) }
+        Self { file: file.into(), state: OnceLock::new() }
     }
 
     fn state(&self) -> MutexGuard<'_, (State, bool)> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        let load = || {
+            let bytes = note::read(&self.file, LARGEST).unwrap_or_default();
+            Mutex::new((serde_json::from_slice(&bytes).unwrap_or_default(), false))
+        };
+        self.state.get_or_init(load).lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What a tar became.
@@ -112,15 +115,16 @@ impl Memo {
 
 impl Drop for Memo {
     fn drop(&mut self) {
-        let mut guard = self.state();
+        let Some(state) = self.state.get() else { return };
+        let mut guard = state.lock().unwrap_or_else(PoisonError::into_inner);
         let (state, changed) = &mut *guard;
         if !*changed {
             return;
         }
         trim(&mut state.packed, |made| made.used);
         trim(&mut state.tars, |tar| tar.used);
-        if let Err(error) = write(&self.file, state) {
-            tracing::debug!(target: "idp::memo", file = %self.file.display(), %error, "not kept");
+        if let Ok(bytes) = serde_json::to_vec(state) {
+            note::replace(&self.file, &bytes);
         }
     }
 }
@@ -133,21 +137,6 @@ fn trim<T>(map: &mut BTreeMap<String, T>, used: impl Fn(&T) -> u64) {
     all.sort_unstable();
     let oldest = all[all.len() - MOST];
     map.retain(|_, entry| used(entry) >= oldest);
-}
-
-fn read(file: &Path) -> Option<State> {
-    if std::fs::metadata(file).ok()?.len() > LARGEST {
-        return None;
-    }
-    serde_json::from_slice(&std::fs::read(file).ok()?).ok()
-}
-
-fn write(file: &Path, state: &State) -> std::io::Result<()> {
-    let folder = file.parent().unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder)?;
-    let mut temporary = tempfile::NamedTempFile::new_in(folder)?;
-    temporary.write_all(&serde_json::to_vec(state)?)?;
-    temporary.persist(file).map(drop).map_err(|error| error.error)
 }
 
 #[cfg(test)]

@@ -29,26 +29,12 @@ pub struct Args {
     /// Where to: a reference, or repository[:tag] in the default registry; the source's own name unless given. Several take what is
     /// read and compressed once
     dest: Vec<String>,
-    /// Only this platform of a multi-platform image: os/arch[/variant]
-    #[arg(long, value_name = "PLATFORM", value_parser = platform)]
-    platform: Option<Platform>,
+    #[command(flatten)]
+    transfer: Transfer,
     /// What becomes of layers that are plain tars (from the Docker daemon, and of directories); `keep` leaves everything as the
     /// source has it, its manifests included
     #[arg(long, value_enum, default_value_t, value_name = "HOW")]
     compress: Compress,
-    /// Mount blobs from this repository of the same registry instead of sending them; may be given several times
-    #[arg(long, value_name = "REPOSITORY")]
-    mount_from: Vec<Repository>,
-    /// What may be made at the registry: nothing; the repository, where the product wants it made (unless given); or its project or
-    /// organisation as well (`--create` alone)
-    #[arg(long, value_enum, value_name = "WHAT", num_args = 0..=1, default_missing_value = "parent")]
-    create: Option<CreateRule>,
-    /// Who may see what is made: the product's private unless given
-    #[arg(long, value_enum, value_name = "WHO")]
-    visibility: Option<Visibility>,
-    /// Get layers that are not to be distributed from the URLs that the manifest gives, and send them as well
-    #[arg(long)]
-    include_foreign: bool,
     /// Say what would be pushed and made, and write nothing
     #[arg(long)]
     dry_run: bool,
@@ -57,6 +43,35 @@ pub struct Args {
     plan: bool,
     #[command(flatten)]
     connect: Connect,
+}
+
+/// What is said of anything that goes to a registry.
+#[derive(Debug, clap::Args)]
+pub(super) struct Transfer {
+    /// Only this platform of a multi-platform image: os/arch[/variant]
+    #[arg(long, value_name = "PLATFORM", value_parser = platform)]
+    pub(super) platform: Option<Platform>,
+    /// Mount blobs from this repository of the same registry instead of sending them; may be given several times
+    #[arg(long, value_name = "REPOSITORY")]
+    pub(super) mount_from: Vec<Repository>,
+    /// Get layers that are not to be distributed from the URLs that the manifest gives, and send them as well
+    #[arg(long)]
+    pub(super) include_foreign: bool,
+    /// What may be made at the registry: nothing; the repository, where the product wants it made (unless given); or its project or
+    /// organisation as well (`--create` alone)
+    #[arg(long, value_enum, value_name = "WHAT", num_args = 0..=1, default_missing_value = "parent")]
+    create: Option<CreateRule>,
+    /// Who may see what is made: the product's private unless given
+    #[arg(long, value_enum, value_name = "WHO")]
+    visibility: Option<Visibility>,
+}
+
+impl Transfer {
+    /// What of it is about the registry and not about the content.
+    pub(super) fn apply(&self, options: &mut ops::Options) {
+        options.create = self.create;
+        options.visibility = self.visibility;
+    }
 }
 
 /// What becomes of plain layers.
@@ -87,8 +102,7 @@ impl From<Compress> for Compression {
 pub(super) fn run(args: Args, session: &Session) -> Result<(), Stop> {
     let mut options = session.options(&args.connect, "push")?;
     options.dry_run = args.dry_run;
-    options.create = args.create;
-    options.visibility = args.visibility;
+    args.transfer.apply(&mut options);
     several(&args.connect, args.dest.len())?;
     let doing = match args.dest.as_slice() {
         [] => format!("push `{}`", args.source),
@@ -98,10 +112,10 @@ pub(super) fn run(args: Args, session: &Session) -> Result<(), Stop> {
         source: args.source,
         destinations: args.dest,
         plan: args.plan,
-        include_foreign: args.include_foreign,
-        platform: args.platform,
+        include_foreign: args.transfer.include_foreign,
+        platform: args.transfer.platform,
         compression: args.compress.into(),
-        mount_from: args.mount_from,
+        mount_from: args.transfer.mount_from,
     };
     let outcome = session.work(&doing, options, async |context| ops::push::push(context, request).await)?;
     print_all(outcome, Verb::Push, session)

@@ -8,7 +8,7 @@ use idp_oci::manifest::Platform;
 use idp_oci::name::{Reference, Repository, Tag, Target};
 use idp_oci::pipeline::{self, CopyOptions, Destination};
 
-use super::push::{Outcome, as_pushed, check, planned_as, shown, tags};
+use super::push::{Outcome, as_pushed, check, planned, shown, tags};
 use super::session::{self, Session, Subject};
 use super::{Context, Error};
 
@@ -173,18 +173,10 @@ async fn one(
         mounts
     };
     if request.plan {
+        let survey =
+            pipeline::survey(&origin, &options).await.map_err(|error| from.pipeline_failed(error))?;
         for to in to {
-            let planned = pipeline::rehearse_copy(
-                &origin,
-                &to.session.client,
-                to.session.on_wire(&to.reference.repository),
-                &tags(&to.reference),
-                &options,
-                &mounts(to),
-            )
-            .await
-            .map_err(|error| to.session.pipeline_failed(error))?;
-            outcome.pushed.push(planned_as(&source.to_string(), &to.reference, &to.session, planned));
+            outcome.pushed.push(planned(&survey, &to.reference, &to.session, &mounts(to)).await?);
         }
         return Ok(());
     }

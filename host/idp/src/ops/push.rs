@@ -1,20 +1,19 @@
 //! Push: a source of the command line to a repository of a registry.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use idp_oci::blob::Part;
 use idp_oci::client::dialect::Created;
 use idp_oci::digest::Digest;
 use idp_oci::manifest::Platform;
 use idp_oci::name::{Reference, Repository, Tag};
-use idp_oci::pipeline::{self, Destination, Planned};
-use idp_oci::source::{self, Compression, Memo, Offer, Selection, Source};
+use idp_oci::pipeline::{self, Destination, Planned, Survey};
+use idp_oci::source::{self, Compression, Memo, Selection};
 use serde::Serialize;
 
+use super::room::{self, Room};
 use super::session::{self, Session, Subject};
-use super::{Context, Error, room};
+use super::{Context, Error};
 
 /// What is pushed and where to.
 #[derive(Debug, Clone)]
@@ -87,8 +86,7 @@ pub async fn push(context: &Context, request: Request) -> Result<Outcome, Error>
     let destinations = destinations(context, &request)?;
     let base = std::env::current_dir()
         .map_err(|error| Error::Io { what: "finding the current directory".to_owned(), error })?;
-    let open = || source::open(&request.source, &base);
-    let source = open()?;
+    let source = source::open(&request.source, &base)?;
     let name = source.describe();
     let selection = Selection {
         name: None,
@@ -98,11 +96,12 @@ pub async fn push(context: &Context, request: Request) -> Result<Outcome, Error>
     };
     let mut outcome = Outcome { pushed: Vec::new(), failed: Vec::new() };
     if context.options.dry_run {
+        let survey =
+            Survey::of(source, &selection).await.map_err(|error| Error::Pipeline(Box::new(error)))?;
         for destination in &destinations {
-            let mut pushed = rehearse(open()?, &selection, destination, name.clone()).await?;
+            check(destination, survey.root().digest())?;
             let room = room::rehearse(context, destination).await?;
-            (pushed.provider, pushed.created) = (room.provider, room.created);
-            outcome.pushed.push(pushed);
+            outcome.pushed.push(rehearsed(&survey, destination, room));
         }
         return Ok(outcome);
     }
@@ -113,14 +112,10 @@ pub async fn push(context: &Context, request: Request) -> Result<Outcome, Error>
         sessions.push(session);
     }
     if request.plan {
+        let survey =
+            Survey::of(source, &selection).await.map_err(|error| Error::Pipeline(Box::new(error)))?;
         for (destination, session) in destinations.iter().zip(&sessions) {
-            let repository = session.on_wire(&destination.repository);
-            let (tags, mount_from) = (tags(destination), &request.mount_from);
-            let planned =
-                pipeline::rehearse(&session.client, repository, &tags, open()?, &selection, mount_from);
-            let planned = planned.await.map_err(|error| session.pipeline_failed(error))?;
-            check(destination, planned.root.digest())?;
-            outcome.pushed.push(planned_as(&name, destination, session, planned));
+            outcome.pushed.push(planned(&survey, destination, session, &request.mount_from).await?);
         }
         return Ok(outcome);
     }
@@ -175,29 +170,45 @@ pub(super) fn as_pushed(
 }
 
 /// What would arrive, and by which requests.
-pub(super) fn planned_as(
-    source: &str,
+pub(super) async fn planned(
+    survey: &Survey,
     destination: &Reference,
     session: &Session,
-    planned: pipeline::Rehearsed,
-) -> Pushed {
-    let digest = planned.root.digest().clone();
-    let bodies = planned.requests.iter().filter(|request| request.target.starts_with("blob "));
-    Pushed {
-        source: source.to_owned(),
-        reference: shown(destination),
-        pinned: destination.pinned(&digest),
-        digest,
-        media_type: planned.root.descriptor().media_type.clone(),
-        manifests: planned.manifests,
-        blobs: planned.blobs.len(),
-        blobs_sent: planned.blobs.len() - planned.there,
+    mount_from: &[Repository],
+) -> Result<Pushed, Error> {
+    check(destination, survey.root().digest())?;
+    let repository = session.on_wire(&destination.repository);
+    let plan = survey.plan(&session.client, repository, &tags(destination), mount_from).await;
+    let plan = plan.map_err(|error| session.pipeline_failed(error))?;
+    let room = Room { provider: session.provider.clone(), created: Vec::new() };
+    let bodies = plan.requests.iter().filter(|request| request.target.starts_with("blob "));
+    Ok(Pushed {
+        blobs_sent: survey.blobs.len() - plan.there,
         bytes_sent: bodies.map(|request| request.bytes).sum(),
-        blobs_reused: planned.there,
-        created: Vec::new(),
-        provider: session.provider.clone(),
+        blobs_reused: plan.there,
+        requests: Some(plan.requests),
+        ..rehearsed(survey, destination, room)
+    })
+}
+
+/// What would arrive where nothing is.
+fn rehearsed(survey: &Survey, destination: &Reference, room: Room) -> Pushed {
+    let root = survey.root().descriptor();
+    Pushed {
+        source: survey.source.clone(),
+        reference: shown(destination),
+        pinned: destination.pinned(&root.digest),
+        digest: root.digest.clone(),
+        media_type: root.media_type.clone(),
+        manifests: survey.manifests.len(),
+        blobs: survey.blobs.len(),
+        blobs_sent: survey.blobs.len(),
+        bytes_sent: survey.blobs.values().map(|blob| blob.size).sum(),
+        blobs_reused: 0,
+        provider: room.provider,
+        created: room.created,
         dry_run: true,
-        requests: Some(planned.requests),
+        requests: None,
     }
 }
 
@@ -226,59 +237,6 @@ pub(super) fn check(destination: &Reference, digest: &Digest) -> Result<(), Erro
         }
         _ => Ok(()),
     }
-}
-
-/// Reads the source to its end and writes nothing.
-async fn rehearse(
-    source: Box<dyn Source>,
-    selection: &Selection,
-    destination: &Reference,
-    name: String,
-) -> Result<Pushed, Error> {
-    let (sender, mut receiver) = tokio::sync::mpsc::channel::<Offer>(4);
-    let drain = async {
-        let mut blobs = BTreeMap::new();
-        while let Some(offer) = receiver.recv().await {
-            match offer {
-                Offer::Manifests(_) | Offer::Question(_) => {}
-                Offer::Blob(blob) => {
-                    blobs.insert(blob.descriptor.digest.to_string(), blob.descriptor.size);
-                }
-                Offer::Live(mut live) => {
-                    while let Some(part) = live.parts.recv().await {
-                        if let Part::End(made) = part {
-                            blobs.insert(made.digest.to_string(), made.size);
-                        }
-                    }
-                    let _ = live.taken.send(true);
-                }
-            }
-        }
-        blobs
-    };
-    let (image, blobs) = tokio::join!(source.read(selection, sender), drain);
-    let image = image?;
-    let root = image
-        .manifests
-        .last()
-        .ok_or_else(|| source::SourceError::Invalid(format!("{name} holds no manifest")))?;
-    check(destination, root.digest())?;
-    Ok(Pushed {
-        source: name,
-        reference: shown(destination),
-        pinned: destination.pinned(root.digest()),
-        digest: root.digest().clone(),
-        media_type: root.descriptor().media_type.clone(),
-        manifests: image.manifests.len(),
-        blobs: blobs.len(),
-        blobs_sent: blobs.len(),
-        bytes_sent: blobs.values().sum(),
-        blobs_reused: 0,
-        provider: String::new(),
-        created: Vec::new(),
-        dry_run: true,
-        requests: None,
-    })
 }
 
 fn destinations(context: &Context, request: &Request) -> Result<Vec<Reference>, Error> {

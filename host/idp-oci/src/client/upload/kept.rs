@@ -12,6 +12,7 @@ use url::Url;
 
 use crate::digest::Digest;
 use crate::name::{Registry, Repository};
+use crate::partial::no_follow;
 
 /// Smaller blobs are sent again.
 pub(super) const WORTH: u64 = 8 * 1024 * 1024;
@@ -41,7 +42,9 @@ impl Kept {
         let path = folder.join(key.as_str().replace(':', "-"));
         let open = || -> std::io::Result<File> {
             std::fs::create_dir_all(folder)?;
-            File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path)
+            let mut options = File::options();
+            options.read(true).write(true).create(true).truncate(false).mode(0o600);
+            options.custom_flags(no_follow()).open(&path)
         };
         let file = match open() {
             Ok(file) => file,

@@ -25,6 +25,7 @@ use super::progress::{Event, Outcome};
 use super::retry::Waits;
 use super::{Client, ClientError, Kind, redirect};
 use crate::blob::Blob;
+use crate::manifest::Descriptor;
 use crate::name::Repository;
 use kept::Kept;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -82,12 +83,9 @@ impl Client {
     ) -> Result<Outcome, ClientError> {
         let hints = self.hints(repository).await;
         let learned = &self.shared.learned;
-        let digest = &blob.descriptor.digest;
-        let presence = match presence {
-            Presence::Unknown if learned.has_seen(repository, digest) => Presence::Likely,
-            presence => presence,
-        };
-        let way = Way::of(&hints, learned, blob.descriptor.size, presence, repository, mount_from);
+        let descriptor = &blob.descriptor;
+        let digest = &descriptor.digest;
+        let way = self.way(&hints, repository, descriptor, presence, mount_from);
         if way.head {
             let there = tokio::select! {
                 there = self.has_blob(repository, &blob.descriptor, Access::Push) => there?,
@@ -98,7 +96,6 @@ impl Client {
                 return Ok(Outcome::Exists);
             }
         }
-        let descriptor = &blob.descriptor;
         let what =
             format!("upload of blob {} to {}/{repository}", descriptor.digest.short(), self.registry());
         let mut upload = Upload {
@@ -140,21 +137,29 @@ impl Client {
     pub async fn rehearse_blob(
         &self,
         repository: &Repository,
-        digest: Option<&crate::digest::Digest>,
-        size: u64,
+        blob: &Descriptor,
         presence: Presence,
         is_there: bool,
         mount_from: &[Repository],
     ) -> Vec<(&'static str, u64)> {
         let hints = self.hints(repository).await;
+        self.way(&hints, repository, blob, presence, mount_from).requests(blob.size, is_there)
+    }
+
+    fn way(
+        &self,
+        hints: &Hints,
+        repository: &Repository,
+        blob: &Descriptor,
+        presence: Presence,
+        mount_from: &[Repository],
+    ) -> Way {
         let learned = &self.shared.learned;
         let presence = match presence {
-            Presence::Unknown if digest.is_some_and(|digest| learned.has_seen(repository, digest)) => {
-                Presence::Likely
-            }
+            Presence::Unknown if learned.has_seen(repository, &blob.digest) => Presence::Likely,
             presence => presence,
         };
-        Way::of(&hints, learned, size, presence, repository, mount_from).requests(size, is_there)
+        Way::of(hints, learned, blob.size, presence, repository, mount_from)
     }
 }
 
@@ -306,10 +311,8 @@ impl Upload<'_> {
                 self.patch(chunk.max(1)).await?;
             }
         }
-        let mut url = self.session.clone().ok_or_else(|| self.no_session())?;
-        let digest = format!("digest={}", self.blob.descriptor.digest);
-        let query = url.query().filter(|query| !query.is_empty()).map(|query| format!("{query}&{digest}"));
-        url.set_query(Some(&query.unwrap_or(digest)));
+        let session = self.session.clone().ok_or_else(|| self.no_session())?;
+        let url = open::closing(session, &self.blob.descriptor.digest);
         let call = Call::new(Method::PUT, url, Access::Push.scopes(self.repository), self.what.clone())
             .header(CONTENT_TYPE, "application/octet-stream")
             .body(self.body(self.offset, size - self.offset))

@@ -2,15 +2,46 @@
 
 use http::header::{CONTENT_TYPE, LOCATION};
 use http::{Method, StatusCode};
+use url::Url;
 
 use super::super::auth::Access;
 use super::super::call::{Answered, Call, is_passing};
 use super::super::http::HttpError;
 use super::super::learned::Trait;
 use super::super::progress::Outcome;
-use super::super::{ClientError, redirect, retry};
+use super::super::{Client, ClientError, redirect, retry};
 use super::way::{self, From, Single};
 use super::{CLEAN_UP, Failed, MOST_CHUNK, Upload};
+use crate::digest::Digest;
+
+impl Client {
+    /// The session that an answer names; `None` when it names none. Where it leads is held to the rules of redirects (cases 4 to 6).
+    pub(super) fn session_of(&self, answered: &Answered, what: &str) -> Result<Option<Url>, ClientError> {
+        let response = &answered.response;
+        let Some(location) = response.headers.get(LOCATION) else { return Ok(None) };
+        let location = String::from_utf8_lossy(location.as_bytes());
+        let allow = self.shared.http.options().allow_private_redirects;
+        let session =
+            redirect::resolve(&response.url, self.shared.home, &location, allow).map_err(|error| {
+                let error = match error {
+                    // Whoever was sent a credential may hand it back here.
+                    HttpError::Redirect(text) => HttpError::Redirect(self.scrub(&text)),
+                    error => error,
+                };
+                let request = "Location of an upload session".to_owned();
+                ClientError::Network { what: what.to_owned(), request, attempts: answered.attempts, error }
+            })?;
+        Ok(Some(session))
+    }
+}
+
+/// A session's URL with the digest that ends it; the rest stays as it came (case 2).
+pub(super) fn closing(mut session: Url, digest: &Digest) -> Url {
+    let digest = format!("digest={digest}");
+    let query = session.query().filter(|query| !query.is_empty()).map(|query| format!("{query}&{digest}"));
+    session.set_query(Some(&query.unwrap_or(digest)));
+    session
+}
 
 impl Upload<'_> {
     /// Asks for mounts. A granted one is the outcome. A session that is opened instead is used (cases 35, 36); a refusal is none:
@@ -173,19 +204,7 @@ impl Upload<'_> {
     /// Takes the session that an answer names, and the least size of chunks it asks for (case 40).
     pub(super) fn adopt(&mut self, answered: &Answered) -> Result<(), ClientError> {
         let response = &answered.response;
-        if let Some(location) = response.headers.get(LOCATION) {
-            let location = String::from_utf8_lossy(location.as_bytes());
-            let allow = self.client.shared.http.options().allow_private_redirects;
-            let home = self.client.shared.home;
-            let session = redirect::resolve(&response.url, home, &location, allow).map_err(|error| {
-                let error = match error {
-                    // Whoever was sent a credential may hand it back here.
-                    HttpError::Redirect(text) => HttpError::Redirect(self.client.shared.session.scrub(&text)),
-                    error => error,
-                };
-                let request = "Location of an upload session".to_owned();
-                ClientError::Network { what: self.what.clone(), request, attempts: answered.attempts, error }
-            })?;
+        if let Some(session) = self.client.session_of(answered, &self.what)? {
             if let Some(kept) = &mut self.kept {
                 kept.keep(&session);
             }

@@ -6,17 +6,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::StreamExt as _;
 use futures_util::stream::unfold;
-use http::header::{CONTENT_TYPE, LOCATION};
+use http::header::CONTENT_TYPE;
 use http::{Method, StatusCode};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use url::Url;
 
 use super::super::auth::Access;
-use super::super::call::{Call, is_passing};
+use super::super::call::{Answered, Call, is_passing};
 use super::super::dialect::UploadMode;
 use super::super::http::Body;
-use super::super::{Client, ClientError, redirect, retry};
+use super::super::{Client, ClientError, retry};
 use super::CLEAN_UP;
+use super::open::closing;
 use crate::blob::{Chunks, Part};
 use crate::manifest::Descriptor;
 use crate::name::Repository;
@@ -59,7 +61,7 @@ impl Client {
         if answered.response.status != StatusCode::ACCEPTED {
             return Err(Unsent::Final(self.refusal(&opening, answered, None).await));
         }
-        let mut session = self.location(&opening, &answered)?;
+        let mut session = self.opened(&opening, &answered)?;
         let sent = tokio::select! {
             sent = self.stream(&opening, &mut session, parts) => sent,
             () = cancel.cancelled() => Err(Unsent::Final(ClientError::Interrupted)),
@@ -76,7 +78,7 @@ impl Client {
     async fn stream(
         &self,
         opening: &Call,
-        session: &mut url::Url,
+        session: &mut Url,
         parts: mpsc::Receiver<Part>,
     ) -> Result<Descriptor, Unsent> {
         let (body, end) = body(parts);
@@ -94,14 +96,11 @@ impl Client {
         if !matches!(answered.response.status.as_u16(), 200 | 201 | 202 | 204) {
             return Err(self.unsent(&call, answered).await);
         }
-        if answered.response.headers.contains_key(LOCATION) {
-            *session = self.location(&call, &answered)?;
+        if let Some(next) = self.session_of(&answered, &call.what).map_err(Unsent::Final)? {
+            *session = next;
         }
         let Some(descriptor) = end.descriptor() else { return Err(Unsent::Abandoned) };
-        let mut url = session.clone();
-        let digest = format!("digest={}", descriptor.digest);
-        let query = url.query().filter(|query| !query.is_empty()).map(|query| format!("{query}&{digest}"));
-        url.set_query(Some(&query.unwrap_or(digest)));
+        let url = closing(session.clone(), &descriptor.digest);
         let call = Call::new(Method::PUT, url, opening.scopes.clone(), opening.what.clone())
             .header(CONTENT_TYPE, "application/octet-stream");
         let answered = self.call(&call).await.map_err(Unsent::of)?;
@@ -111,27 +110,16 @@ impl Client {
         Err(self.unsent(&call, answered).await)
     }
 
-    fn location(&self, call: &Call, answered: &super::super::call::Answered) -> Result<url::Url, Unsent> {
-        let response = &answered.response;
-        let location = response.headers.get(LOCATION).map(|value| String::from_utf8_lossy(value.as_bytes()));
-        let Some(location) = location else {
+    /// Where the upload goes on: an answer that opens one has to say so.
+    fn opened(&self, call: &Call, answered: &Answered) -> Result<Url, Unsent> {
+        let session = self.session_of(answered, &call.what).map_err(Unsent::Final)?;
+        session.ok_or_else(|| {
             let problem = "the registry opened an upload and did not say where".to_owned();
-            return Err(Unsent::Final(ClientError::Content { what: call.what.clone(), problem }));
-        };
-        let allow = self.shared.http.options().allow_private_redirects;
-        redirect::resolve(&response.url, self.shared.home, &location, allow).map_err(|error| {
-            let request = "Location of an upload session".to_owned();
-            let error = match error {
-                super::super::http::HttpError::Redirect(text) => {
-                    super::super::http::HttpError::Redirect(self.shared.session.scrub(&text))
-                }
-                error => error,
-            };
-            Unsent::Final(ClientError::Network { what: call.what.clone(), request, attempts: 1, error })
+            Unsent::Final(ClientError::Content { what: call.what.clone(), problem })
         })
     }
 
-    async fn unsent(&self, call: &Call, answered: super::super::call::Answered) -> Unsent {
+    async fn unsent(&self, call: &Call, answered: Answered) -> Unsent {
         let status = answered.response.status;
         let error = self.refusal(call, answered, None).await;
         let gone = error.refusal().is_some_and(|refusal| {
