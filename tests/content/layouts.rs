@@ -1,8 +1,10 @@
 //! OCI layouts in directories and archives, as source and as sink.
 
-use idp_oci::blob::Blob;
-use idp_oci::manifest::Platform;
-use idp_oci::sink::{LayoutSink, Sink as _};
+use idp_oci::blob::{Blob, Chunks};
+use idp_oci::digest::Digest;
+use idp_oci::manifest::{Descriptor, Manifest, Platform};
+use idp_oci::media;
+use idp_oci::sink::{Have, LayoutSink, Plan, Sink as _, SinkError};
 use idp_oci::source::{LayoutSource, Selection};
 use idp_test_support::images::TestImage;
 use idp_test_support::peers;
@@ -280,6 +282,27 @@ async fn a_sink_that_missed_a_blob_does_not_finish() {
     sink.begin(&taken.plan(None)).await.expect("begun");
     assert!(sink.finish().await.expect_err("missing").to_string().contains("never received"));
     assert!(take_text("oci:out", dir.path()).await.expect_err("empty").to_string().contains("has no images"));
+}
+
+/// A manifest may claim that something has no bytes. What is there of it, which is nothing, does not hash to its name.
+#[tokio::test]
+async fn nothing_is_not_taken_for_a_blob_of_no_bytes() {
+    let dir = tempdir().expect("a directory");
+    let mut sink = Box::new(LayoutSink::new(dir.path().join("out"), None));
+    let (config, layer) = (Blob::from_bytes(media::OCI_CONFIG, "{}".into()), Digest::of(b"some bytes"));
+    let claimed = Descriptor::new(media::OCI_LAYER, layer.clone(), 0);
+    let manifest = serde_json::json!({
+        "schemaVersion": 2, "mediaType": media::OCI_MANIFEST,
+        "config": { "mediaType": media::OCI_CONFIG, "digest": config.descriptor.digest, "size": 2 },
+        "layers": [{ "mediaType": media::OCI_LAYER, "digest": layer, "size": 0 }],
+    });
+    let manifest = Manifest::parse(manifest.to_string().into(), None).expect("a manifest");
+    let plan =
+        Plan { blobs: vec![config.descriptor, claimed.clone()], manifests: vec![manifest], reference: None };
+    sink.begin(&plan).await.expect("begun");
+    assert!(!matches!(sink.have(&claimed).await, Have::All));
+    let none: Chunks = Box::pin(futures_util::stream::empty());
+    assert!(matches!(sink.blob(&claimed, none).await, Err(SinkError::Corrupt(_))));
 }
 
 /// A second opinion: skopeo checks every digest of what it copies, and writes archives of its own.

@@ -126,6 +126,9 @@ impl Cache {
     /// Keeps a manifest, which was verified, under the digest that it was asked for by.
     pub fn put_manifest(&self, digest: &Digest, bytes: &Bytes) {
         let blob = Descriptor::new("", digest.clone(), bytes.len() as u64);
+        if self.file(digest).is_some_and(|file| file.metadata().is_ok_and(|found| found.len() == blob.size)) {
+            return;
+        }
         if let Some(writer) = self.writer(&blob) {
             writer.whole(self, bytes);
         }

@@ -235,6 +235,11 @@ impl Client {
         loop {
             let headers = pass.as_ref().map(|pass| &pass.headers);
             let response = self.send(call, headers, attempts).await?;
+            // Where a redirect led to is not the registry: what it asks for is nobody's business, and its refusal is about this URL only.
+            if !same_origin(&self.shared.base, &response.url) {
+                session.answered();
+                return Ok(response);
+            }
             let challenges = session.learn(&response.headers);
             if !challenges.is_empty() {
                 let raw: Vec<String> = challenges.iter().map(|challenge| challenge.raw.clone()).collect();
@@ -336,8 +341,11 @@ impl Client {
                     if let Some(cap) = call.read.filter(|_| response.status.is_success()) {
                         response.fill(cap).await.map_err(|error| failed(attempts, error))?;
                     }
-                    self.show_warnings(&response.headers);
-                    if let Some(limit) = RateLimit::of(&response.headers) {
+                    let is_ours = same_origin(&self.shared.base, &response.url);
+                    if is_ours {
+                        self.show_warnings(&response.headers);
+                    }
+                    if let Some(limit) = RateLimit::of(&response.headers).filter(|_| is_ours) {
                         let mut last = self.shared.rate_limit.lock().unwrap_or_else(PoisonError::into_inner);
                         *last = Some(limit);
                     }
@@ -383,12 +391,7 @@ impl Client {
                 .filter(|character| !character.is_control())
                 .take(MOST_WARNING)
                 .collect();
-            let text = self.scrub(&text);
-            let mut warned = self.shared.warned.lock().unwrap_or_else(PoisonError::into_inner);
-            if warned.len() < 100 && warned.insert(text.clone()) {
-                let text = format!("{} says: {text}", self.registry());
-                self.progress().event(Event::Warning { text });
-            }
+            self.warn(format!("{} says: {}", self.registry(), self.scrub(&text)));
         }
     }
 

@@ -8,8 +8,15 @@ use flate2::write::MultiGzDecoder;
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 
-/// What one chunk decodes to is at most about a thousand times its size; memory is given back after each.
-pub(super) struct Decoder(MultiGzDecoder<Vec<u8>>);
+/// How much is decoded at once: a chunk may become a thousand times as large.
+const STEP: usize = 4 * 1024;
+
+/// Decodes, and never to more than the blob has.
+pub(super) struct Decoder {
+    inner: MultiGzDecoder<Vec<u8>>,
+    /// Bytes that may still come.
+    left: u64,
+}
 
 impl Decoder {
     /// For the whole of an answer that is encoded; `None` for one that only says so: object stores take the name of a compressed layer
@@ -17,19 +24,36 @@ impl Decoder {
     pub(super) fn of(headers: &HeaderMap, size: u64) -> Option<Self> {
         let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
         let is_encoded = is_gzip(headers) && length.is_some_and(|length| length != size);
-        is_encoded.then(|| Self(MultiGzDecoder::new(Vec::new())))
+        is_encoded.then(|| Self { inner: MultiGzDecoder::new(Vec::new()), left: size })
     }
 
     /// What a chunk decodes to; may be nothing yet.
     pub(super) fn push(&mut self, chunk: &[u8]) -> io::Result<Bytes> {
-        self.0.write_all(chunk)?;
-        Ok(std::mem::take(self.0.get_mut()).into())
+        for step in chunk.chunks(STEP) {
+            self.inner.write_all(step)?;
+            self.check()?;
+        }
+        Ok(self.take())
+    }
+
+    fn check(&self) -> io::Result<()> {
+        if self.inner.get_ref().len() as u64 > self.left {
+            return Err(io::Error::other("it decodes to more bytes than the manifest says"));
+        }
+        Ok(())
+    }
+
+    fn take(&mut self) -> Bytes {
+        let decoded = std::mem::take(self.inner.get_mut());
+        self.left -= decoded.len() as u64;
+        decoded.into()
     }
 
     /// What is left at the end. An answer that ends in the middle is an error.
     pub(super) fn finish(mut self) -> io::Result<Bytes> {
-        self.0.try_finish()?;
-        Ok(std::mem::take(self.0.get_mut()).into())
+        self.inner.try_finish()?;
+        self.check()?;
+        Ok(self.take())
     }
 }
 

@@ -265,6 +265,11 @@ impl ClientError {
         }
     }
 
+    /// The registry refused something because content that it names is not there, whether it says which or not.
+    pub fn lacks_something(&self) -> bool {
+        self.refusal().is_some_and(|refusal| refusal.errors.iter().any(super::lacking::is))
+    }
+
     /// The digests that the registry says it lacks, where that is why it refused (`MANIFEST_BLOB_UNKNOWN`).
     pub fn lacking(&self) -> std::collections::BTreeSet<crate::digest::Digest> {
         self.refusal().map(|refusal| super::lacking::of(&refusal.errors)).unwrap_or_default()

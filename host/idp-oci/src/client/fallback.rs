@@ -16,7 +16,6 @@ use http::header::{IF_MATCH, IF_NONE_MATCH};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::referrers::fallback_tag;
 use super::{Client, ClientError};
 use crate::digest::Digest;
 use crate::manifest::{Manifest, Shape};
@@ -55,7 +54,7 @@ impl Client {
             what: format!("referrers of {}/{repository}@{}", self.registry(), subject.digest),
             problem,
         };
-        let tag: Tag = fallback_tag(&subject.digest).parse().map_err(|error| content(format!("{error}")))?;
+        let tag: Tag = subject.digest.referrers_tag().parse().map_err(|error| content(format!("{error}")))?;
         let target = Target::Tag(tag.clone());
         let _turn = self.shared.fallback.lock().await;
         let mut refused: Option<Option<Digest>> = None;

@@ -5,12 +5,17 @@ use std::collections::BTreeSet;
 use super::error::RegistryError;
 use crate::digest::Digest;
 
+/// Whether an error is about something that the registry lacks.
+pub(crate) fn is(error: &RegistryError) -> bool {
+    ["MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"].iter().any(|code| error.code.eq_ignore_ascii_case(code))
+}
+
 /// The digests that a refusal names; empty when it was refused for another reason. Registries write them into the detail as a
 /// string or an object of their own, or into the message.
 pub(crate) fn of(errors: &[RegistryError]) -> BTreeSet<Digest> {
     errors
         .iter()
-        .filter(|error| matches!(error.code.as_str(), "MANIFEST_BLOB_UNKNOWN" | "BLOB_UNKNOWN"))
+        .filter(|error| is(error))
         .flat_map(|error| [error.message.as_str(), error.detail.as_deref().unwrap_or_default()])
         .flat_map(digests)
         .collect()

@@ -185,14 +185,25 @@ fn tagged(tag: &Tag, digest: &Digest) -> Digest {
     Digest::of(format!("{tag}={digest}").as_bytes())
 }
 
-/// A belief that only lives longer than before is not worth a write.
+/// A belief that only lives a little longer than before is not worth a write.
 fn differs(new: &State, old: &State) -> bool {
     let plain = |state: &State| {
         let beliefs = [state.single_post, state.validates_manifests, state.own_mount];
         (beliefs.map(|belief| belief.map(|belief| belief.holds)), state.challenges.clone())
     };
-    let ends_soon = old.challenges_until.is_some_and(|until| until < now() + LIFETIME.as_secs() / 2);
-    plain(new) != plain(old) || ends_soon
+    // What was seen again is worth a write when half of its time is over.
+    let until = |state: &State| {
+        let beliefs = [state.single_post, state.validates_manifests, state.own_mount];
+        let until = beliefs.map(|belief| belief.map(|belief| belief.until));
+        (until, state.challenges_until)
+    };
+    let (ends, at) = (until(old), until(new));
+    let prolonged = |old: Option<u64>, new: Option<u64>| {
+        new.zip(old).is_some_and(|(new, old)| new > old + LIFETIME.as_secs() / 2)
+    };
+    plain(new) != plain(old)
+        || prolonged(ends.1, at.1)
+        || ends.0.into_iter().zip(at.0).any(|(old, new)| prolonged(old, new))
 }
 
 fn now() -> u64 {

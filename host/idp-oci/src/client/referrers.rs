@@ -98,21 +98,13 @@ impl Client {
         repository: &Repository,
         subject: &Digest,
     ) -> Result<Vec<serde_json::Value>, ClientError> {
-        let Ok(tag) = fallback_tag(subject).parse::<Tag>() else { return Ok(Vec::new()) };
+        let Ok(tag) = subject.referrers_tag().parse::<Tag>() else { return Ok(Vec::new()) };
         match self.manifest(repository, &Target::Tag(tag), None).await {
             Ok(index) => Ok(entries(index.bytes()).unwrap_or_default()),
             Err(error) if error.status() == Some(404) => Ok(Vec::new()),
             Err(error) => Err(error),
         }
     }
-}
-
-/// The specification's algorithm: `:` becomes `-`, the algorithm has at most 32 letters, the rest at most 64.
-pub(super) fn fallback_tag(subject: &Digest) -> String {
-    let text = subject.to_string();
-    let (algorithm, encoded) = text.split_once(':').unwrap_or((&text, ""));
-    let cut = |text: &str, most: usize| text.chars().take(most).collect::<String>();
-    format!("{}-{}", cut(algorithm, 32), cut(encoded, 64))
 }
 
 fn entries(body: &[u8]) -> Option<Vec<serde_json::Value>> {
@@ -122,15 +114,15 @@ fn entries(body: &[u8]) -> Option<Vec<serde_json::Value>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{entries, fallback_tag};
+    use super::entries;
     use crate::digest::Digest;
 
     #[test]
     fn tags_of_subjects() {
         let digest = Digest::of(b"");
-        assert_eq!(fallback_tag(&digest), format!("sha256-{}", &digest.to_string()[7..]));
+        assert_eq!(digest.referrers_tag(), format!("sha256-{}", &digest.to_string()[7..]));
         let long: Digest = format!("sha512:{}", "ab".repeat(64)).parse().expect("a digest");
-        assert_eq!(fallback_tag(&long), format!("sha512-{}", "ab".repeat(32)));
+        assert_eq!(long.referrers_tag(), format!("sha512-{}", "ab".repeat(32)));
     }
 
     #[test]

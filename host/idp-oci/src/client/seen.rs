@@ -1,4 +1,4 @@
-//! Which blobs this machine has brought to a registry before: a bounded set of short hashes, the oldest forgotten first. It saves
+//! Which blobs this machine has brought to a registry before: a set of short hashes, of which the file keeps the newest. It saves
 //! questions and bytes, and is never the last word: who believes it checks, or lets the registry check.
 
 use std::collections::HashSet;
@@ -71,7 +71,12 @@ impl Seen {
 
 fn key(repository: &Repository, digest: &Digest) -> u64 {
     let hash = Digest::of(format!("{repository}@{digest}").as_bytes());
-    u64::from_str_radix(hash.short().trim_start_matches("sha256:"), 16).unwrap_or_default()
+    let digits = hash.hex().as_bytes();
+    // A digest is made of hexadecimal digits; the first sixteen are 64 bits.
+    digits
+        .iter()
+        .take(2 * WIDTH)
+        .fold(0, |key, digit| key << 4 | u64::from(char::from(*digit).to_digit(16).unwrap_or(0)))
 }
 
 #[cfg(test)]

@@ -58,25 +58,57 @@ pub async fn copy(
     let others: Vec<Destination> = destinations.clone();
     let mut outcomes =
         push_all(destinations, Box::new(planned), &Selection::default(), options.jobs, cancel).await?;
-    if options.referrers {
-        let mut seen = HashSet::from([root.clone()]);
-        let mut level = vec![root];
-        for _ in 0..DEEPEST {
-            let mut next = Vec::new();
-            for subject in level {
-                for digest in referrers(from, &subject).await? {
-                    if seen.insert(digest.clone()) {
-                        next.push(digest);
-                    }
-                }
-            }
-            for digest in &next {
-                one_referrer(from, digest, &others, options, &mut outcomes, cancel).await?;
-            }
-            level = next;
-        }
+    if options.referrers
+        && let Err(error) = all_referrers(from, root, &others, options, &mut outcomes, cancel).await
+    {
+        fail_all(error, &mut outcomes);
     }
     Ok(outcomes)
+}
+
+/// Brings what refers to the image, and what refers to that.
+async fn all_referrers(
+    from: &From,
+    root: Digest,
+    destinations: &[Destination],
+    options: &CopyOptions,
+    outcomes: &mut [Result<Pushed, PipelineError>],
+    cancel: &CancellationToken,
+) -> Result<(), PipelineError> {
+    let mut seen = HashSet::from([root.clone()]);
+    let mut level = vec![root];
+    for _ in 0..DEEPEST {
+        let mut next = Vec::new();
+        for subject in level {
+            for digest in referrers(from, &subject).await? {
+                if seen.insert(digest.clone()) {
+                    next.push(digest);
+                }
+            }
+        }
+        for digest in &next {
+            if outcomes.iter().all(Result::is_err) {
+                return Ok(());
+            }
+            one_referrer(from, digest, destinations, options, outcomes, cancel).await?;
+        }
+        level = next;
+    }
+    Ok(())
+}
+
+/// The source failed after the image had arrived: every destination that has it lacks the rest.
+fn fail_all(error: PipelineError, outcomes: &mut [Result<Pushed, PipelineError>]) {
+    let again = |error: &PipelineError| match error {
+        PipelineError::Client(error) => error.clone(),
+        other => ClientError::Content { what: "referrers".to_owned(), problem: other.to_string() },
+    };
+    let mut alive = outcomes.iter_mut().filter(|outcome| outcome.is_ok());
+    let Some(first) = alive.next() else { return };
+    for outcome in alive {
+        *outcome = Err(again(&error).into());
+    }
+    *first = Err(error);
 }
 
 /// What a copy would bring, referrers aside.
@@ -97,9 +129,6 @@ async fn one_referrer(
     let options = CopyOptions { platform: None, ..options.clone() };
     let planned = remote(&here, &options).await?;
     let alive: Vec<usize> = (0..outcomes.len()).filter(|index| outcomes[*index].is_ok()).collect();
-    if alive.is_empty() {
-        return Ok(());
-    }
     let to =
         alive.iter().map(|index| Destination { tags: Vec::new(), ..destinations[*index].clone() }).collect();
     let pushed = push_all(to, Box::new(planned), &Selection::default(), options.jobs, cancel).await?;

@@ -36,7 +36,7 @@ pub(super) struct Lane {
     mount_from: Vec<Repository>,
     include_foreign: bool,
     jobs: usize,
-    /// Large uploads wait here; small ones do not.
+    /// Large uploads wait here; small ones and content that comes live do not.
     bulk: Semaphore,
     /// Fires when this lane is given up, by the caller or because something failed.
     pub(super) stop: CancellationToken,
@@ -118,6 +118,7 @@ impl Lane {
         if self.include_foreign {
             self.foreign(&image, sent).await?;
         }
+        sent.ahead.is_complete();
         tokio::select! {
             written = self.manifests(&image, sent) => written?,
             () = self.stop.cancelled() => return Err(ClientError::Interrupted.into()),
@@ -303,7 +304,7 @@ impl Lane {
         for round in 0..2 {
             let lacking = error.lacking();
             // Gitea says that it lacks something, and not what.
-            let untold = lacking.is_empty() && lacks_something(&error);
+            let untold = lacking.is_empty() && error.lacks_something();
             let is_known = lacking.iter().all(|digest| sent.blobs.contains_key(digest));
             let is_done = lacking.iter().all(|digest| healed.contains(digest));
             if (is_done && !untold) || !is_known || (untold && round > 0) {
@@ -352,12 +353,6 @@ impl Lane {
             self.client.progress().event(Event::BlobFinished { digest, size, outcome: Outcome::Skipped });
         }
     }
-}
-
-/// A manifest was refused because content that it names is not there.
-fn lacks_something(error: &ClientError) -> bool {
-    let codes = ["MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"];
-    error.refusal().is_some_and(|refusal| codes.iter().any(|code| refusal.has_code(code)))
 }
 
 /// The layers of a manifest that are not distributed.

@@ -12,6 +12,8 @@ use super::lane::Lane;
 use crate::blob::{Blob, Part};
 use crate::client::retry::Waits;
 use crate::client::{Access, ClientError, Event, Outcome, Presence, Unsent};
+use crate::digest::Digest;
+use crate::manifest::Descriptor;
 use crate::source::{Live, Question};
 
 /// What a lane knows of content that came, or may come, live.
@@ -24,24 +26,40 @@ pub(super) struct Lives {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Labels of what is where it belongs.
-    done: HashSet<String>,
+    /// What is where it belongs, by its label.
+    done: HashMap<String, Digest>,
     failures: HashMap<String, Waits>,
+    /// Labels of what the provider mended something for.
+    mended: HashSet<String>,
 }
 
 impl Lives {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Content whose upload was mended once and fails again is not asked for for ever.
+    fn may_mend(&self, label: &str) -> bool {
+        self.state().mended.insert(label.to_owned())
+    }
 }
 
 impl Lane {
     /// Brings live content to the registry, and tells the source. `None` when it has to come again.
     pub(super) async fn live(&self, live: Live) -> Result<Option<(u64, Outcome)>, ClientError> {
-        let Live { label, parts, taken, .. } = live;
-        if self.lives.state().done.contains(&label) {
-            drain(parts).await;
-            let _ = taken.send(true);
+        let Live { label, parts, taken } = live;
+        let arrived = self.lives.state().done.get(&label).cloned();
+        if let Some(digest) = arrived {
+            // It came again because another destination wanted it, or the source could not tell. A source that changed meanwhile
+            // sends something else under the same label.
+            let same = match drain(parts).await {
+                Some(made) => made.digest == digest,
+                None => true,
+            };
+            if !same {
+                self.lives.state().done.remove(&label);
+            }
+            let _ = taken.send(same);
             return Ok(None);
         }
         let streams =
@@ -55,8 +73,8 @@ impl Lane {
             Ok(descriptor) => {
                 let (digest, size) = (descriptor.digest, descriptor.size);
                 let outcome = Outcome::Sent;
+                self.lives.state().done.insert(label, digest.clone());
                 self.client.progress().event(Event::BlobFinished { digest, size, outcome });
-                self.lives.state().done.insert(label);
                 let _ = taken.send(true);
                 return Ok(Some((size, outcome)));
             }
@@ -67,7 +85,7 @@ impl Lane {
                 let _ = taken.send(false);
                 return Ok(None);
             }
-            Err(Unsent::Final(error)) if self.mend(&error).await? => {
+            Err(Unsent::Final(error)) if self.lives.may_mend(&label) && self.mend(&error).await? => {
                 let _ = taken.send(false);
                 return Ok(None);
             }
@@ -79,18 +97,17 @@ impl Lane {
             state.failures.remove(&label).unwrap_or_else(|| self.client.waits())
         };
         let Some(wait) = waits.after_failure(None) else { return Err(error) };
-        self.client.told_wait(&label, &waits, wait, error.cause()).await;
+        tokio::select! {
+            () = self.client.told_wait(&label, &waits, wait, error.cause()) => {}
+            () = self.stop.cancelled() => return Err(ClientError::Interrupted),
+        }
         self.lives.state().failures.insert(label, waits);
         let _ = taken.send(false);
         Ok(None)
     }
 
     /// Keeps content until its digest is known, then sends it like any other.
-    async fn spooled(
-        &self,
-        label: &str,
-        parts: mpsc::Receiver<Part>,
-    ) -> Result<crate::manifest::Descriptor, Unsent> {
+    async fn spooled(&self, label: &str, parts: mpsc::Receiver<Part>) -> Result<Descriptor, Unsent> {
         let failed = |problem: String| {
             Unsent::Final(ClientError::Source { what: format!("upload of {label}"), problem })
         };
@@ -119,15 +136,21 @@ impl Lane {
         }
         let (digest, size, outcome) = (descriptor.digest, descriptor.size, Outcome::Exists);
         self.client.learned().learn_blob(&self.repository, &digest, true);
+        self.lives.state().done.insert(label, digest.clone());
         self.client.progress().event(Event::BlobFinished { digest, size, outcome });
-        self.lives.state().done.insert(label);
         let _ = answer.send(true);
         Ok(Some((size, outcome)))
     }
 }
 
-async fn drain(mut parts: mpsc::Receiver<Part>) {
-    while parts.recv().await.is_some() {}
+/// Lets content pass, and says what it was; `None` when the source gave up.
+async fn drain(mut parts: mpsc::Receiver<Part>) -> Option<Descriptor> {
+    while let Some(part) = parts.recv().await {
+        if let Part::End(made) = part {
+            return Some(*made);
+        }
+    }
+    None
 }
 
 /// `None` when the source gave up.

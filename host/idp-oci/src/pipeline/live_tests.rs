@@ -53,7 +53,7 @@ impl Maker {
             }
             loop {
                 self.made.fetch_add(1, Ordering::Relaxed);
-                let streamed = outlet.live(&label, media::OCI_LAYER, |emit| {
+                let streamed = outlet.live(&label, |emit| {
                     for chunk in bytes.chunks(100_000) {
                         emit(Bytes::copy_from_slice(chunk))?;
                     }

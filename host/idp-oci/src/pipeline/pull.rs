@@ -229,9 +229,9 @@ impl Pull {
                     None => self.forget(blob).await,
                 }
             }
-            let unreadable = way.outcome == Outcome::Cached && is_unreadable(&error);
+            let unreadable = is_unreadable(&error);
             let ours = way.outcome == Outcome::Cached || way.resumed;
-            if ours && !doubted && (corrupt || unreadable) {
+            if ours && !doubted && (corrupt || unreadable) && self.sink.takes_again() {
                 doubted = true;
                 tracing::debug!(target: "idp::cache", %digest, %error, "what was kept is not used");
                 continue;

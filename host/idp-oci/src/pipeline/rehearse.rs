@@ -1,5 +1,5 @@
 //! What a push would send: the source is read to its end, the registry is asked by HEAD what it has, and the requests are those that
-//! the same planner would make of it. Nothing is written anywhere.
+//! the same planner would make of it. Nothing is written at a registry; what was packed is remembered (the memo) for the push itself.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -110,8 +110,20 @@ impl Survey {
         } else {
             ahead::Asked::default()
         };
-        let mut requests: Vec<Planned> =
-            asked.manifests.iter().map(|manifest| put(manifest, manifest.digest().as_str())).collect();
+        let head = |target: String| Planned { method: "HEAD", target, bytes: 0 };
+        let is_there = |digest: &Digest| there.contains(digest);
+        let mut requests = Vec::new();
+        for manifest in &asked.manifests {
+            let name = manifest.digest().as_str();
+            if asked.tries_out {
+                requests.push(head(format!("manifest {name}")));
+            }
+            requests.push(put(manifest, name));
+            if ahead::all_there(manifest, &is_there) {
+                requests.extend(asked.looked_at(manifest).iter().map(|blob| head(format!("blob {blob}"))));
+            }
+        }
+        requests.extend(asked.sample.iter().map(|blob| head(format!("blob {blob}"))));
         for (digest, blob) in &self.blobs {
             let is_there = there.contains(digest);
             let presence = match asked.knows(digest) {
@@ -127,7 +139,6 @@ impl Survey {
                 bytes,
             }));
         }
-        let is_there = |digest: &Digest| there.contains(digest);
         let taken = asked.manifests.iter().filter(|manifest| ahead::all_there(manifest, &is_there));
         let mut written: HashSet<&Digest> = taken.map(Manifest::digest).collect();
         let root = self.root();

@@ -36,14 +36,14 @@ fn ask_all(question: Question, lanes: usize) -> Vec<Offer> {
 }
 
 fn send_all(live: Live, lanes: usize) -> Vec<Offer> {
-    let Live { label, media_type, mut parts, taken } = live;
+    let Live { label, mut parts, taken } = live;
     let (mut ways, mut answers, mut offers) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..lanes {
         let (way, parts) = mpsc::channel(WINDOW);
         let (taken, answer) = oneshot::channel();
         ways.push(way);
         answers.push(answer);
-        offers.push(Offer::Live(Live { label: label.clone(), media_type: media_type.clone(), parts, taken }));
+        offers.push(Offer::Live(Live { label: label.clone(), parts, taken }));
     }
     tokio::spawn(async move {
         while let Some(part) = parts.recv().await {

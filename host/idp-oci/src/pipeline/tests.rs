@@ -235,17 +235,18 @@ async fn a_manifest_asks_for_all_of_its_blobs() {
     let pushed = announce(&client, sixty(), &["1"]).await.expect("pushed");
     assert_eq!(pushed.blobs_sent, 61);
     assert_eq!(client.learned().holds(Trait::ValidatesManifests), Some(true));
-    assert_eq!(server.count("HEAD", ""), 0);
-    assert_eq!(server.requests().len(), 1 + 61 * 2 + 1, "{:#?}", server.log());
+    // To find out whether the registry checks, it is asked once whether the manifest was there before.
+    assert_eq!(server.count("HEAD", ""), 1);
+    assert_eq!(server.requests().len(), 2 + 61 * 2 + 1, "{:#?}", server.log());
     let before = server.requests().len();
     let again = announce(&client, sixty(), &["2"]).await.expect("pushed");
     assert_eq!((again.blobs_existing, again.blobs_sent), (61, 0));
-    assert_eq!(methods(&server, before), "PUT 201");
+    assert_eq!(methods(&server, before), "HEAD 200, PUT 201");
     let (before, stranger) = (server.requests().len(), self::client(&server));
     stranger.learned().learn(Trait::ValidatesManifests, true);
     let again = announce(&stranger, sixty(), &["2"]).await.expect("pushed");
     assert_eq!((again.blobs_existing, again.blobs_sent), (61, 0));
-    assert_eq!(methods(&server, before), "PUT 201, PUT 201");
+    assert_eq!(methods(&server, before), "PUT 201, HEAD 200, PUT 201");
     // What was seen may have been collected as garbage meanwhile.
     server.registry(|registry| registry.blobs.clear());
     let again = announce(&client, sixty(), &["3"]).await.expect("pushed");
@@ -283,7 +284,7 @@ async fn children_of_an_index_are_not_written_twice() {
     let before = server.requests().len();
     let again = announce(&client, source, &["2"]).await.expect("pushed");
     assert_eq!((again.manifests, again.blobs_existing), (3, 9));
-    assert_eq!(methods(&server, before), "PUT 201, PUT 201, PUT 201");
+    assert_eq!(methods(&server, before), "PUT 201, PUT 201, HEAD 200, PUT 201");
 }
 
 /// A registry that takes manifests without their blobs is learned to be one: the image is completed, and it is not tried again.
@@ -305,6 +306,32 @@ async fn a_registry_that_checks_nothing() {
     announce(&fresh, sixty(), &["1"]).await.expect_err("denied");
     assert_eq!(server.count("DELETE", "/manifests/sha256:"), 1, "{:#?}", server.log());
     assert!(server.registry(|registry| registry.manifests.is_empty()));
+    // One that was there before is not ours to take away.
+    let server = Server::start(Registry { sparse: true, ..Registry::default() }).await;
+    announce(&self::client(&server), sixty(), &["1"]).await.expect("pushed");
+    server.registry(|registry| registry.blobs.clear());
+    server.rule(on("POST", "/uploads/", Fault::Reply(Reply::status(403))).always());
+    announce(&self::client(&server), sixty(), &["2"]).await.expect_err("denied");
+    assert_eq!(server.count("DELETE", ""), 0, "{:#?}", server.log());
+}
+
+/// A registry that checked manifests when it was last seen, and checks no more: what it takes is not believed without a look.
+#[tokio::test]
+async fn a_registry_that_checks_no_more() {
+    for seen in [true, false] {
+        let server = Server::start(Registry::default()).await;
+        let (client, stranger) = (client(&server), client(&server));
+        announce(&client, sixty(), &["1"]).await.expect("pushed");
+        stranger.learned().learn(Trait::ValidatesManifests, true);
+        server.registry(|registry| {
+            registry.sparse = true;
+            registry.blobs.clear();
+        });
+        let pushing = if seen { &client } else { &stranger };
+        announce(pushing, sixty(), &["2"]).await.expect("pushed");
+        assert_eq!(server.registry(|registry| registry.blobs.len()), 61, "{seen}: {:#?}", server.log());
+        assert_eq!(pushing.learned().holds(Trait::ValidatesManifests), Some(false));
+    }
 }
 
 /// A registry that names one missing blob at a time costs a few requests, not a failure.

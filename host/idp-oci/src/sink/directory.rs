@@ -45,6 +45,9 @@ impl Default for Limits {
 /// What may come out of any layer, however small.
 const FREE: u64 = 64 << 20;
 
+/// The largest window that zstd may ask memory for, as a power of two: 128 MiB, what its own tool takes without being told.
+const ZSTD_WINDOW: u32 = 27;
+
 /// A directory to fill.
 #[derive(Debug)]
 pub struct DirectorySink {
@@ -70,8 +73,29 @@ struct Target {
 
 #[derive(Debug, Clone)]
 struct Unpack {
-    is_gzip: bool,
+    packing: Packing,
     tar: Option<Digest>,
+}
+
+/// How a tar is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Packing {
+    None,
+    Gzip,
+    Zstd,
+}
+
+impl Packing {
+    /// By the suffix of a media type; gzip where there is none, as `oras` writes it.
+    fn of(media_type: &str) -> Self {
+        if media_type.ends_with("zstd") {
+            Self::Zstd
+        } else if media_type.ends_with(".tar") {
+            Self::None
+        } else {
+            Self::Gzip
+        }
+    }
 }
 
 impl DirectorySink {
@@ -211,16 +235,10 @@ fn targets(plan: &Plan) -> Result<HashMap<Digest, Vec<Target>>, SinkError> {
 }
 
 fn unpack_of(layer: &Descriptor) -> Result<Unpack, SinkError> {
-    if layer.media_type.ends_with("zstd") {
-        return Err(SinkError::Unsupported(format!(
-            "{} is compressed with zstd, which directories are not unpacked from; pull to oci:DIR",
-            layer.digest
-        )));
-    }
     let tar = layer.annotations.get(UNPACK_DIGEST).map(|text| text.parse::<Digest>()).transpose();
     let tar =
         tar.map_err(|error| SinkError::Unsupported(format!("{}: {UNPACK_DIGEST}: {error}", layer.digest)))?;
-    Ok(Unpack { is_gzip: !layer.media_type.ends_with(".tar"), tar })
+    Ok(Unpack { packing: Packing::of(&layer.media_type), tar })
 }
 
 /// A relative path of plain names, or why it is none.
@@ -391,10 +409,17 @@ impl Tree {
         size: u64,
         made: &mut Made,
     ) -> Result<(), SinkError> {
-        let decoder: Box<dyn Read + '_> = if unpack.is_gzip {
-            Box::new(flate2::bufread::MultiGzDecoder::new(io::BufReader::with_capacity(64 * 1024, received)))
-        } else {
-            Box::new(received)
+        let decoder: Box<dyn Read + '_> = match unpack.packing {
+            Packing::None => Box::new(received),
+            Packing::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(io::BufReader::with_capacity(
+                64 * 1024,
+                received,
+            ))),
+            Packing::Zstd => {
+                let mut decoder = zstd::Decoder::new(received).map_err(|error| reading(title, error))?;
+                decoder.window_log_max(ZSTD_WINDOW).map_err(|error| reading(title, error))?;
+                Box::new(decoder)
+            }
         };
         let algorithm = unpack.tar.as_ref().map_or(Algorithm::Sha256, Digest::algorithm);
         let mut plain = Plain {

@@ -78,6 +78,8 @@ impl Sink for LayoutSink {
             return Have::All;
         }
         match self.part(descriptor).await {
+            // Nothing came of nothing: that it hashes to its name is still to be seen.
+            Some(_) if descriptor.size == 0 => Have::Nothing,
             Some(part) if part.position() < descriptor.size => Have::Part(part),
             // All of it came, and it was not given its name any more.
             Some(part) => match self.place(descriptor, part).await {

@@ -29,6 +29,8 @@ use crate::tarball::{FileInput, Kind, Member, Reader, TarError};
 
 /// Links to links to links.
 const MAX_LINKS: usize = 8;
+/// Layers that are packed at once.
+const MOST_AT_ONCE: usize = 2;
 
 /// How many bytes may come out of one byte of a compressed archive, beyond the first of them (case 71).
 const MAX_RATIO: u64 = 200;
@@ -283,7 +285,9 @@ impl Archive {
             }
             Ok(done)
         };
-        let workers = std::thread::available_parallelism().map_or(1, usize::from).min(distinct.len());
+        // Each layer that is packed uses all cores by itself; a second one fills the gaps of the first.
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let workers = cores.min(MOST_AT_ONCE).min(distinct.len());
         let results: Vec<_> = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
             threads.into_iter().map(|thread| thread.join().unwrap_or(Err(SourceError::Closed))).collect()
@@ -380,7 +384,7 @@ impl Archive {
         }
         loop {
             let mut wrong = None;
-            let streamed = outlet.live(&layer.path, compression.media_type(), |emit| {
+            let streamed = outlet.live(&layer.path, |emit| {
                 let packed = pack::pack(compression, &mut input(), given_up, emit)?;
                 if let Err(error) = check(&packed) {
                     wrong = Some(error);

@@ -31,8 +31,6 @@ impl From<Blob> for Offer {
 pub struct Live {
     /// What it is, for messages, and to know it when it comes again: `layer ab12…/layer.tar`.
     pub label: String,
-    /// What is known of it before.
-    pub media_type: String,
     /// Its bytes.
     pub parts: mpsc::Receiver<Part>,
     /// To be told whether it is where it belongs.

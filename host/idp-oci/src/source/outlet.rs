@@ -68,13 +68,11 @@ impl Outlet {
     pub(crate) fn live(
         &self,
         label: &str,
-        media_type: &str,
         make: impl FnOnce(Emit<'_>) -> io::Result<Descriptor>,
     ) -> Result<io::Result<Streamed>, SourceError> {
         let (sender, parts) = mpsc::channel(WINDOW);
         let (taken, arrived) = oneshot::channel();
-        let (label, media_type) = (label.to_owned(), media_type.to_owned());
-        self.offer(Offer::Live(Live { label, media_type, parts, taken }))?;
+        self.offer(Offer::Live(Live { label: label.to_owned(), parts, taken }))?;
         let mut is_cut = false;
         let made = make(&mut |chunk| {
             sender.blocking_send(Part::Bytes(chunk)).map_err(|_| {

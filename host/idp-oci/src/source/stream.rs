@@ -54,6 +54,8 @@ pub(crate) struct Stream {
     members: HashMap<String, Held>,
     /// Layers of this pass whose arrival is not known yet.
     pending: Vec<(String, oneshot::Receiver<bool>)>,
+    /// This is a later pass: what arrived in an earlier one is not looked at again.
+    again: bool,
     spool: Arc<File>,
     spooled: u64,
     /// Plain layers are packed.
@@ -76,6 +78,7 @@ impl Stream {
         Ok(Self {
             members: HashMap::new(),
             pending: Vec::new(),
+            again: false,
             spool: Arc::new(spool),
             spooled: 0,
             packs: !expect.as_stored && selection.compression != Compression::Keep,
@@ -90,6 +93,7 @@ impl Stream {
     /// Reads the archive from its start. True when everything has arrived; else it has to come again.
     pub(crate) fn pass(&mut self, input: impl Read) -> Result<bool, SourceError> {
         let what = self.what.clone();
+        self.again = !self.members.is_empty();
         let mut reader = Reader::new(StreamInput(input));
         while let Some(member) = reader.next().map_err(|error| tar_error(error, &what))? {
             self.take(&member, &mut reader)?;
@@ -111,7 +115,7 @@ impl Stream {
 
     fn take(&mut self, member: &Member, body: &mut dyn Read) -> Result<(), SourceError> {
         let Some(path) = normal("", &member.path) else { return Ok(()) };
-        if self.members.get(&path).is_some_and(|held| !matches!(held, Held::Lost)) && self.is_again() {
+        if self.again && self.members.get(&path).is_some_and(|held| !matches!(held, Held::Lost)) {
             return Ok(());
         }
         let parent = path.rsplit_once('/').map(|(parent, _)| parent).unwrap_or_default();
@@ -129,11 +133,6 @@ impl Stream {
         };
         self.members.insert(path, held);
         Ok(())
-    }
-
-    /// In a later pass what arrived is not looked at again.
-    fn is_again(&self) -> bool {
-        self.members.values().any(|held| matches!(held, Held::Lost))
     }
 
     fn file(&mut self, path: &str, size: u64, body: &mut dyn Read) -> Result<Held, SourceError> {
@@ -203,7 +202,7 @@ impl Stream {
         }
         let mut wrong = None;
         let given_up = || self.outlet.is_closed();
-        let streamed = self.outlet.live(path, media_type, |emit| {
+        let streamed = self.outlet.live(path, |emit| {
             let mut hasher = Hasher::new(named.as_ref().map_or(Algorithm::Sha256, Digest::algorithm));
             format::copy(body, &given_up, &mut |chunk| {
                 hasher.update(chunk);
@@ -266,7 +265,7 @@ impl Stream {
             return Ok(Held::Lost);
         }
         let (mut wrong, mut diff_id) = (None, None);
-        let streamed = self.outlet.live(path, compression.media_type(), |emit| {
+        let streamed = self.outlet.live(path, |emit| {
             let packed = pack::pack(compression, body, &given_up, emit)?;
             if let Err(error) = check_name(named.as_ref(), &packed.diff_id, what) {
                 wrong = Some(error);

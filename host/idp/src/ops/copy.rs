@@ -1,5 +1,6 @@
 //! Copy: from one registry to another or to several, without the disk; one reference, or all tags of a repository.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use futures_util::{StreamExt as _, stream};
@@ -9,6 +10,7 @@ use idp_oci::name::{Reference, Repository, Tag, Target};
 use idp_oci::pipeline::{self, CopyOptions, Destination};
 
 use super::push::{Outcome, as_pushed, check, planned, shown, tags};
+use super::room;
 use super::session::{self, Session, Subject};
 use super::{Context, Error};
 
@@ -53,6 +55,9 @@ struct To {
 
 /// Copies. The credentials of flags are the destination's.
 pub async fn copy(context: &Context, request: Request) -> Result<Copied, Error> {
+    if !context.registries.oci_push.enabled {
+        return Err(Error::PushDisabled(context.registries.file().map(Path::to_owned).unwrap_or_default()));
+    }
     let source = context.reference(&request.source)?;
     let context_of_source = context.without_flags();
     let from = session::open(&context_of_source, Subject::from(&source)).await?;
@@ -67,6 +72,7 @@ pub async fn copy(context: &Context, request: Request) -> Result<Copied, Error> 
             return Err(Error::Usage(format!("`{source}` would be copied to itself")));
         }
         let session = Arc::new(session::open(context, Subject::from(&reference)).await?);
+        room::check(context, &session, &reference).await?;
         to.push(To { reference, session });
     }
     let mut copied = Copied { outcome: Outcome { pushed: Vec::new(), failed: Vec::new() }, unchanged: 0 };
@@ -89,7 +95,21 @@ pub async fn copy(context: &Context, request: Request) -> Result<Copied, Error> 
                 session: Arc::clone(&to.session),
             })
             .collect();
-        one(context, &from, &source, &to, &request, &mut copied.outcome).await?;
+        match one(context, &from, &source, &to, &request, &mut copied.outcome).await {
+            Ok(()) => {}
+            Err(Error::Registry { error, .. }) if matches!(*error, ClientError::Interrupted) => {
+                return Err(from.failed(*error));
+            }
+            // The tags that arrived are told of, and the others get their turn; unless nothing can be had from the source any more.
+            Err(error) => {
+                let ended =
+                    matches!(&error, Error::Registry { error, .. } if error.kind() == Kind::Transient);
+                copied.outcome.failed.push((shown(&source), error));
+                if ended {
+                    break;
+                }
+            }
+        }
     }
     Ok(copied)
 }

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
-use http::Method;
 use http::header::{CONTENT_RANGE, CONTENT_TYPE};
+use http::{Method, StatusCode};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
@@ -34,7 +34,7 @@ pub use stream::Unsent;
 pub(super) use turn::Turns;
 pub use way::Presence;
 pub(crate) use way::SMALL;
-use way::{CHUNK, From, Single, Way};
+use way::{CHUNK, From, MOST_CHUNK, Single, Way};
 
 /// How long cleaning up may hold up the end (case 48).
 const CLEAN_UP: Duration = Duration::from_secs(2);
@@ -42,10 +42,10 @@ const CLEAN_UP: Duration = Duration::from_secs(2);
 const WORTH_RESUMING: u64 = 1024 * 1024;
 /// No chunk is made smaller than this because of a 413 or 416 (case 44).
 const LEAST_CHUNK: u64 = 4 * 1024 * 1024;
-/// A registry cannot ask for larger chunks than this: a broken one is sent again.
-const MOST_CHUNK: u64 = 512 * 1024 * 1024;
 /// How often a session may vanish under an upload (case 43).
 const MOST_VANISHED: usize = 3;
+/// How often chunks may be made smaller: from the largest to the least.
+const MOST_SHRUNK: usize = 7;
 /// How often a 416 may be about where a session stands (case 41).
 const MOST_REALIGNED: usize = 3;
 
@@ -109,6 +109,7 @@ impl Client {
             chunk: way.chunk,
             offset: 0,
             vanished: 0,
+            shrunk: 0,
             rehashed: false,
             realigned: 0,
             not_found: false,
@@ -179,6 +180,8 @@ struct Upload<'a> {
     /// What the session has.
     offset: u64,
     vanished: usize,
+    /// How often requests were made smaller.
+    shrunk: usize,
     rehashed: bool,
     /// How often a 416 was about the offset.
     realigned: usize,
@@ -240,7 +243,9 @@ impl Upload<'_> {
                         continue;
                     }
                     let size = self.chunk.unwrap_or(self.blob.descriptor.size.min(4 * CHUNK));
-                    if size <= LEAST_CHUNK {
+                    // A registry that wants larger chunks than what stands before it lets through is not asked for ever.
+                    self.shrunk += 1;
+                    if size <= LEAST_CHUNK || self.shrunk > MOST_SHRUNK {
                         return Err(error);
                     }
                     self.drop_session().await;
@@ -248,7 +253,12 @@ impl Upload<'_> {
                 }
                 Failed::Vanished(error) => {
                     self.vanished += 1;
-                    self.session = None;
+                    // One that is merely invalid may still be there.
+                    if error.status() == Some(StatusCode::NOT_FOUND.as_u16()) {
+                        self.session = None;
+                    } else {
+                        self.drop_session().await;
+                    }
                     if self.vanished > MOST_VANISHED {
                         return Err(error);
                     }

@@ -2,6 +2,7 @@
 
 use http::header::{CONTENT_TYPE, LOCATION};
 use http::{Method, StatusCode};
+use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use super::super::auth::Access;
@@ -14,7 +15,29 @@ use super::way::{self, From, Single};
 use super::{CLEAN_UP, Failed, MOST_CHUNK, Upload};
 use crate::digest::Digest;
 
+/// What became of a POST that may open a session.
+pub(super) enum Opening {
+    /// There was an answer, or none will come.
+    Answered(Result<Answered, ClientError>),
+    /// The push was given up; the answer came all the same.
+    GivenUp(Option<Answered>),
+}
+
 impl Client {
+    /// Sends a POST that may open a session. It is not dropped half-way: its answer names what has to be deleted.
+    pub(super) async fn opening(&self, call: &Call, cancel: &CancellationToken) -> Opening {
+        if cancel.is_cancelled() {
+            return Opening::GivenUp(None);
+        }
+        let calling = self.call(call);
+        tokio::pin!(calling);
+        let late = tokio::select! {
+            answered = &mut calling => return Opening::Answered(answered),
+            () = cancel.cancelled() => tokio::time::timeout(CLEAN_UP, &mut calling).await,
+        };
+        Opening::GivenUp(late.ok().and_then(Result::ok))
+    }
+
     /// The session that an answer names; `None` when it names none. Where it leads is held to the rules of redirects (cases 4 to 6).
     pub(super) fn session_of(&self, answered: &Answered, what: &str) -> Result<Option<Url>, ClientError> {
         let response = &answered.response;
@@ -106,24 +129,17 @@ impl Upload<'_> {
         }
     }
 
-    /// Sends a POST that may open a session. It is not dropped half-way: its answer names what has to be deleted.
+    /// Sends a POST that may open a session, and takes the session also when the push is given up meanwhile: it has to be deleted.
     async fn graceful(&mut self, call: &Call) -> Result<Answered, ClientError> {
-        if self.cancel.is_cancelled() {
-            return Err(ClientError::Interrupted);
+        match self.client.opening(call, self.cancel).await {
+            Opening::Answered(answered) => answered,
+            Opening::GivenUp(late) => {
+                if let Some(answered) = late {
+                    self.adopt(&answered)?;
+                }
+                Err(ClientError::Interrupted)
+            }
         }
-        let client = self.client;
-        let calling = client.call(call);
-        tokio::pin!(calling);
-        let answered = tokio::select! {
-            answered = &mut calling => return answered,
-            () = self.cancel.cancelled() => tokio::time::timeout(CLEAN_UP, &mut calling).await,
-        };
-        if let Ok(Ok(answered)) = answered
-            && answered.response.status == StatusCode::ACCEPTED
-        {
-            self.adopt(&answered)?;
-        }
-        Err(ClientError::Interrupted)
     }
 
     /// Opens a session. True when the blob went with the POST.

@@ -33,14 +33,15 @@ impl Upload<'_> {
     /// them, and they are sent once more (cases 46, 47).
     pub(super) async fn judge_digest(&mut self, error: ClientError) -> Failed {
         let expected = &self.blob.descriptor.digest;
-        let hashed = self
-            .blob
-            .read_from(0)
-            .try_fold(Hasher::new(expected.algorithm()), async |mut hasher, chunk| {
+        let hashing =
+            self.blob.read_from(0).try_fold(Hasher::new(expected.algorithm()), async |mut hasher, chunk| {
                 hasher.update(&chunk);
                 Ok(hasher)
-            })
-            .await;
+            });
+        let hashed = tokio::select! {
+            hashed = hashing => hashed,
+            () = self.cancel.cancelled() => return Failed::Final(ClientError::Interrupted),
+        };
         let problem = match hashed.map(Hasher::finish) {
             Ok(actual) if actual != *expected => {
                 format!(
@@ -93,7 +94,7 @@ impl Upload<'_> {
             // The session is over: perhaps because it was completed, and only the answer was lost.
             Some(answered) if answered.response.status == StatusCode::NOT_FOUND => {
                 self.session = None;
-                return self.client.has_blob(self.repository, &self.blob.descriptor, Access::Push).await;
+                return self.asked_again().await;
             }
             _ => {}
         }

@@ -18,7 +18,7 @@ use super::super::dialect::UploadMode;
 use super::super::http::Body;
 use super::super::{Client, ClientError, retry};
 use super::CLEAN_UP;
-use super::open::closing;
+use super::open::{Opening, closing};
 use crate::blob::{Chunks, Part};
 use crate::manifest::Descriptor;
 use crate::name::Repository;
@@ -53,10 +53,16 @@ impl Client {
     ) -> Result<Descriptor, Unsent> {
         let what = format!("upload of {label} to {}/{repository}", self.registry());
         let scopes = Access::Push.scopes(repository);
-        let opening = Call::new(Method::POST, self.url(repository, "blobs/uploads/"), scopes.clone(), what);
-        let answered = tokio::select! {
-            answered = self.call(&opening) => answered.map_err(Unsent::of)?,
-            () = cancel.cancelled() => return Err(Unsent::Final(ClientError::Interrupted)),
+        let opening = Call::new(Method::POST, self.url(repository, "blobs/uploads/"), scopes, what);
+        let answered = match self.opening(&opening, cancel).await {
+            Opening::Answered(answered) => answered.map_err(Unsent::of)?,
+            Opening::GivenUp(late) => {
+                let session = late.and_then(|answered| self.session_of(&answered, &opening.what).ok()?);
+                if let Some(session) = session {
+                    self.end_session(session, &opening).await;
+                }
+                return Err(Unsent::Final(ClientError::Interrupted));
+            }
         };
         if answered.response.status != StatusCode::ACCEPTED {
             return Err(Unsent::Final(self.refusal(&opening, answered, None).await));
@@ -67,12 +73,17 @@ impl Client {
             () = cancel.cancelled() => Err(Unsent::Final(ClientError::Interrupted)),
         };
         if sent.is_err() {
-            let call = Call::new(Method::DELETE, session, scopes, opening.what.clone()).once();
-            let _ = tokio::time::timeout(CLEAN_UP, self.call(&call)).await;
+            self.end_session(session, &opening).await;
         }
         let descriptor = sent?;
         self.learned().learn_blob(repository, &descriptor.digest, true);
         Ok(descriptor)
+    }
+
+    /// Deletes a session, as well as that can be done.
+    async fn end_session(&self, session: Url, opening: &Call) {
+        let call = Call::new(Method::DELETE, session, opening.scopes.clone(), opening.what.clone()).once();
+        let _ = tokio::time::timeout(CLEAN_UP, self.call(&call)).await;
     }
 
     async fn stream(

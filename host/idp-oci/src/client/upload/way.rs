@@ -11,6 +11,8 @@ pub(crate) const SMALL: u64 = 64 * 1024;
 const SINGLE_POST: u64 = 1024 * 1024;
 /// Chunks, where a registry makes us send some and does not say how large.
 pub(super) const CHUNK: u64 = 16 * 1024 * 1024;
+/// A registry cannot ask for larger chunks than this: a broken one is sent again.
+pub(super) const MOST_CHUNK: u64 = 512 * 1024 * 1024;
 
 /// What is known of a blob at the registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +47,12 @@ pub(super) enum Single {
     Known,
 }
 
+/// The size of chunks, within what the product takes.
+fn chunk(hints: &Hints) -> u64 {
+    let wanted = hints.chunk_default.unwrap_or(CHUNK).max(hints.chunk_min.unwrap_or(1));
+    wanted.min(hints.chunk_max.unwrap_or(MOST_CHUNK)).max(1)
+}
+
 /// How an upload goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Way {
@@ -68,7 +76,7 @@ impl Way {
         repository: &Repository,
         mount_from: &[Repository],
     ) -> Self {
-        let chunk = (hints.upload_mode == UploadMode::Chunked).then(|| hints.chunk_default.unwrap_or(CHUNK));
+        let chunk = (hints.upload_mode == UploadMode::Chunked).then(|| chunk(hints));
         let others: Vec<From> = match hints.mount {
             Mount::No => Vec::new(),
             _ => {
