@@ -86,20 +86,20 @@ fn push_in_short() {
 
     Options:
           --platform <PLATFORM>      Only this platform of a multi-platform image: os/arch[/variant]
-          --compress <HOW>           What becomes of layers that are plain tars (from the Docker daemon,
-                                     and of directories); `keep` leaves everything as the source has it,
-                                     its manifests included [default: gzip] [possible values: gzip,
-                                     zstd, none, keep]
           --mount-from <REPOSITORY>  Mount blobs from this repository of the same registry instead of
                                      sending them; may be given several times
+          --include-foreign          Get layers that are not to be distributed from the URLs that the
+                                     manifest gives, and send them as well
           --create [<WHAT>]          What may be made at the registry: nothing; the repository, where
                                      the product wants it made (unless given); or its project or
                                      organisation as well (`--create` alone) [possible values: never,
                                      repository, parent]
           --visibility <WHO>         Who may see what is made: the product's private unless given
                                      [possible values: private, public]
-          --include-foreign          Get layers that are not to be distributed from the URLs that the
-                                     manifest gives, and send them as well
+          --compress <HOW>           What becomes of layers that are plain tars (from the Docker daemon,
+                                     and of directories); `keep` leaves everything as the source has it,
+                                     its manifests included [default: gzip] [possible values: gzip,
+                                     zstd, none, keep]
           --dry-run                  Say what would be pushed and made, and write nothing
           --plan                     Ask the registry what it has, say exactly which requests and bytes
                                      would go, and write nothing

@@ -4,6 +4,7 @@
 mod completions;
 mod config;
 mod doctor;
+mod embedded;
 mod errors;
 mod help;
 mod inspect;

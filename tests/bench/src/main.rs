@@ -8,6 +8,7 @@ mod daemon;
 mod data;
 mod measure;
 mod memory;
+mod server;
 mod table;
 
 use std::env;
@@ -57,6 +58,9 @@ async fn main() -> Result<()> {
     }
     if wants("daemon") {
         print(vec![bench.daemon_pushes().await?, bench.daemon().await?])?;
+    }
+    if wants("registry") {
+        print(server::tables(|| bench.idp()).await?)?;
     }
     // The one that shows something also without a release build.
     if wants("memory") {

@@ -210,6 +210,15 @@ impl Sandbox {
     }
 }
 
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        // A push that named no registry has started one, which would outlive its home.
+        if self.path("home/.idpbuilder/state/registry.json").exists() {
+            let _ = self.command(["registry", "stop"]).stderr(Stdio::null()).status();
+        }
+    }
+}
+
 impl Drop for Serving {
     fn drop(&mut self) {
         let _ = self.child.kill();

@@ -6,6 +6,7 @@
 //! | [`env`] | every environment variable, and the only reads of them |
 //! | [`paths`] | where our own files are |
 //! | [`registries`], [`size`] | `registries.yaml`; the sizes in it |
+//! | [`server`] | `registry.yaml`: how the embedded registry is served |
 //! | [`docker`] | Docker's and podman's credential files |
 //! | [`helper`] | the credential helper protocol |
 //! | [`credentials`] | which credential is used, and where it came from |
@@ -22,6 +23,7 @@ pub mod helper;
 pub mod known;
 pub mod paths;
 pub mod registries;
+pub mod server;
 pub mod size;
 pub mod sources;
 pub mod store;

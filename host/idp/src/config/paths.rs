@@ -40,7 +40,7 @@ impl Paths {
     }
 
     /// What talking to registries has taught, and what is under way: small files that another command goes on with.
-    fn state(&self) -> Option<PathBuf> {
+    pub fn state(&self) -> Option<PathBuf> {
         self.base().map(|base| base.join("state"))
     }
 
@@ -63,6 +63,16 @@ impl Paths {
     /// `~/.idpbuilder/registry`: the content of the embedded registry.
     pub fn registry(&self) -> Option<PathBuf> {
         self.base().map(|base| base.join("registry"))
+    }
+
+    /// `~/.idpbuilder/registry.yaml`: how the embedded registry is served.
+    pub fn registry_settings(&self) -> Option<PathBuf> {
+        self.base().map(|base| base.join("registry.yaml"))
+    }
+
+    /// What the embedded registry says when it runs in the background.
+    pub fn registry_log(&self) -> Option<PathBuf> {
+        self.state().map(|state| state.join("registry.log"))
     }
 }
 

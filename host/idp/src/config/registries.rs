@@ -282,22 +282,15 @@ impl Registries {
     /// Reads the file; one that is not there is an empty one.
     pub fn load(file: Option<&Path>) -> Result<Self, RegistriesError> {
         let Some(file) = file else { return Ok(Self::default()) };
-        let read = |error| RegistriesError::Read { file: file.to_owned(), error };
-        let metadata = match fs_err::metadata(file) {
-            Ok(metadata) => metadata,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
-            Err(error) => return Err(read(error)),
-        };
-        if metadata.len() > LARGEST {
-            return Err(read(std::io::Error::other(format!("it is larger than {LARGEST} bytes"))));
+        match text_of(file)? {
+            Some((text, mode)) => Self::parse(&text, file, mode),
+            None => Ok(Self::default()),
         }
-        let text = fs_err::read_to_string(file).map_err(read)?;
-        Self::parse(&text, file, metadata.permissions().mode() & 0o777)
     }
 
     /// Parses the text of `file`, whose permission bits are `mode`.
     pub fn parse(text: &str, file: &Path, mode: u32) -> Result<Self, RegistriesError> {
-        if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
+        if is_blank(text) {
             return Ok(Self { file: Some(file.to_owned()), ..Self::default() });
         }
         let mut parsed: Self = serde_saphyr::from_str(text).map_err(|error| invalid(&error, text, file))?;
@@ -353,6 +346,38 @@ impl Registries {
 }
 
 /// The parser's sentence with its place, and without the values of the line it stands on: one of them may be a password.
+/// A file of ours with its permission bits; `None` where it is not there.
+fn text_of(file: &Path) -> Result<Option<(String, u32)>, RegistriesError> {
+    let read = |error| RegistriesError::Read { file: file.to_owned(), error };
+    let metadata = match fs_err::metadata(file) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(read(error)),
+    };
+    if metadata.len() > LARGEST {
+        return Err(read(std::io::Error::other(format!("it is larger than {LARGEST} bytes"))));
+    }
+    let text = fs_err::read_to_string(file).map_err(read)?;
+    Ok(Some((text, metadata.permissions().mode() & 0o777)))
+}
+
+/// Comments only.
+fn is_blank(text: &str) -> bool {
+    text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'))
+}
+
+/// A YAML file of ours, with its permission bits; `None` where it is not there.
+pub(super) fn read_yaml<T: Default + serde::de::DeserializeOwned>(
+    file: &Path,
+) -> Result<Option<(T, u32)>, RegistriesError> {
+    let Some((text, mode)) = text_of(file)? else { return Ok(None) };
+    if is_blank(&text) {
+        return Ok(Some((T::default(), mode)));
+    }
+    let parsed = serde_saphyr::from_str(&text).map_err(|error| invalid(&error, &text, file))?;
+    Ok(Some((parsed, mode)))
+}
+
 fn invalid(error: &serde_saphyr::Error, text: &str, file: &Path) -> RegistriesError {
     let (line, column) = error.location().map_or((0, 0), |location| (location.line(), location.column()));
     let mut problem = error.without_snippet().to_string();

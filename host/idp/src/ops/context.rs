@@ -1,12 +1,12 @@
 //! What every operation is given. Made once a command; reading `registries.yaml` is the only I/O.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use idp_oci::client::Progress;
 use idp_oci::client::retry::RetryPolicy;
 use idp_oci::manifest::{LARGEST_MANIFEST, MAX_MANIFEST};
-use idp_oci::name::{Reference, Registry};
+use idp_oci::name::{NameError, Reference, Registry};
 use tokio_util::sync::CancellationToken;
 
 use super::Error;
@@ -71,6 +71,17 @@ pub struct Context {
     pub progress: Arc<dyn Progress>,
     /// Says when to give up.
     pub cancel: CancellationToken,
+    /// The registry that was found where none is configured.
+    found: OnceLock<Address>,
+}
+
+/// What a registry is looked for that is not configured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum To {
+    /// Something is to be brought there: it is made where there is none.
+    Write,
+    /// Something is to be there already.
+    Read,
 }
 
 /// Where the choice of a registry came from, in words.
@@ -90,7 +101,7 @@ impl Context {
         let credentials =
             Credentials::new(options.given.clone(), env.clone(), Arc::clone(&registries), known);
         let credentials = if options.several { credentials.of_several() } else { credentials };
-        Ok(Self { env, paths, registries, credentials, options, progress, cancel })
+        Ok(Self { env, paths, registries, credentials, options, progress, cancel, found: OnceLock::new() })
     }
 
     /// The same for a registry that the flags do not speak of: what they say of credentials and providers is another's.
@@ -106,10 +117,25 @@ impl Context {
             options,
             progress: Arc::clone(&self.progress),
             cancel: self.cancel.clone(),
+            found: self.found.clone(),
         }
     }
 
-    /// The registry of names that have none: flag, environment, `registries.yaml`.
+    /// Finds a registry for names that have none, where none is configured and one of these names needs it, or there is no name at all.
+    pub async fn find_registry(&self, names: &[&str], to: To) -> Result<(), Error> {
+        if self.default_registry()?.is_some() {
+            return Ok(());
+        }
+        let lacks = |name: &&str| matches!(Reference::parse(name, None), Err(NameError::NoRegistry(_)));
+        if names.is_empty() || names.iter().any(lacks) {
+            if let Some(address) = super::embedded::find(self, to).await? {
+                let _ = self.found.set(address);
+            }
+        }
+        Ok(())
+    }
+
+    /// The registry of names that have none: flag, environment, `registries.yaml`, else what was found.
     pub fn default_registry(&self) -> Result<Option<(Address, Why)>, Error> {
         if let Some(text) = &self.options.registry {
             return Ok(Some((text.parse()?, "--registry")));
@@ -117,7 +143,8 @@ impl Context {
         if let Some(text) = self.env.get(env::REGISTRY_URL) {
             return Ok(Some((text.parse()?, "IDPBUILDER_REGISTRY_URL")));
         }
-        Ok(self.registries.default.clone().map(|address| (address, "registries.yaml")))
+        let configured = self.registries.default.clone().map(|address| (address, "registries.yaml"));
+        Ok(configured.or_else(|| self.found.get().cloned().map(|address| (address, "found running"))))
     }
 
     /// A reference of the command line, in the default registry where it names none.
@@ -125,7 +152,7 @@ impl Context {
         let default = self.default_registry()?;
         let registry = default.as_ref().map(|(address, _)| &address.registry);
         match Reference::parse(text, registry) {
-            Err(idp_oci::name::NameError::NoRegistry(_)) => Err(Error::NoRegistry),
+            Err(NameError::NoRegistry(_)) => Err(Error::NoRegistry),
             result => Ok(result?),
         }
     }

@@ -58,6 +58,8 @@ pub async fn copy(context: &Context, request: Request) -> Result<Copied, Error> 
     if !context.registries.oci_push.enabled {
         return Err(Error::PushDisabled(context.registries.file().map(Path::to_owned).unwrap_or_default()));
     }
+    let names: Vec<&str> = request.destinations.iter().chain([&request.source]).map(String::as_str).collect();
+    context.find_registry(&names, super::context::To::Write).await?;
     let source = context.reference(&request.source)?;
     let context_of_source = context.without_flags();
     let from = session::open(&context_of_source, Subject::from(&source)).await?;

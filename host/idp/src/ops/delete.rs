@@ -5,6 +5,7 @@ use idp_oci::client::dialect::ErrorKind;
 use idp_oci::name::{Reference, Repository};
 use serde::Serialize;
 
+use super::context::To;
 use super::list::place_of;
 use super::session::{self, Session, Subject};
 use super::{Context, Error, removal};
@@ -68,6 +69,7 @@ impl Deleted {
 
 /// Deletes. With `dry_run` the registry is asked, and nothing changed.
 pub async fn delete(context: &Context, request: Request) -> Result<Deleted, Error> {
+    context.find_registry(&[&request.reference], To::Read).await?;
     let (reference, what) = target(context, &request)?;
     let session = session::open(context, Subject::from(&reference)).await?;
     let repository = session.on_wire(&reference.repository).clone();

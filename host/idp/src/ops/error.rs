@@ -89,6 +89,13 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// The user wants no more of it.
+    pub(super) fn interrupted() -> Self {
+        Self::Pipeline(Box::new(ClientError::Interrupted.into()))
+    }
+}
+
 impl From<ProviderError> for Error {
     fn from(error: ProviderError) -> Self {
         Self::Provider(Box::new(error))

@@ -12,6 +12,7 @@ use idp_oci::media;
 use idp_oci::name::{Reference, Repository};
 use serde::{Deserialize, Serialize};
 
+use super::context::To;
 use super::session::{self, Session, Subject};
 use super::{Context, Error};
 
@@ -127,6 +128,7 @@ pub struct Inspected {
 
 /// Looks.
 pub async fn inspect(context: &Context, request: Request) -> Result<Inspected, Error> {
+    context.find_registry(&[&request.reference], To::Read).await?;
     let reference = context.reference(&request.reference)?;
     let session = session::open(context, Subject::from(&reference)).await?;
     let repository = session.on_wire(&reference.repository).clone();

@@ -3,6 +3,7 @@
 use idp_oci::name::{NameError, Registry, Repository};
 use serde::Serialize;
 
+use super::context::To;
 use super::entry::Entry;
 use super::pages::{Filter, Pages};
 use super::session::{self, Subject};
@@ -45,6 +46,7 @@ pub async fn list(
     request: Request,
     mut page: impl FnMut(&[Entry]) -> bool,
 ) -> Result<List, Error> {
+    find_for(context, request.place.as_deref()).await?;
     let (registry, repository) = place_of(context, request.place.as_deref())?;
     if repository.is_some() && request.filter.namespace.is_some() {
         return Err(Error::Usage(
@@ -81,6 +83,25 @@ pub async fn list(
     })
 }
 
+/// Finds a registry where the place names none and none is configured.
+pub(super) async fn find_for(context: &Context, place: Option<&str>) -> Result<(), Error> {
+    match place {
+        None => context.find_registry(&[], To::Read).await,
+        Some(place) if is_host(bare(place)) => Ok(()),
+        Some(place) => context.find_registry(&[bare(place)], To::Read).await,
+    }
+}
+
+/// Without its scheme.
+fn bare(place: &str) -> &str {
+    let plain = ["https://", "http://", "oci://"].iter().find_map(|scheme| place.strip_prefix(scheme));
+    plain.unwrap_or(place).trim_end_matches('/')
+}
+
+fn is_host(plain: &str) -> bool {
+    !plain.contains('/') && (plain.contains(['.', ':']) || plain == "localhost")
+}
+
 /// A registry, or a repository, as people write it.
 pub(super) fn place_of(
     context: &Context,
@@ -90,13 +111,8 @@ pub(super) fn place_of(
         let (address, _) = context.default_registry()?.ok_or(Error::NoRegistry)?;
         return Ok((address.registry, None));
     };
-    let plain = ["https://", "http://", "oci://"]
-        .iter()
-        .find_map(|scheme| place.strip_prefix(scheme))
-        .unwrap_or(place);
-    let plain = plain.trim_end_matches('/');
-    let is_host = !plain.contains('/') && (plain.contains(['.', ':']) || plain == "localhost");
-    if is_host {
+    let plain = bare(place);
+    if is_host(plain) {
         return Ok((plain.parse::<Registry>()?, None));
     }
     let reference = context.reference(plain)?;

@@ -15,7 +15,7 @@
 //! | [`inspect`] | what lies behind a reference |
 //! | [`show`], [`doctor`] | how a registry is set up here; how it does |
 //! | [`detect`], [`providers`] | which provider serves a registry, and why; which there are |
-//! | [`serve`] | the embedded registry |
+//! | [`serve`], [`embedded`] | the embedded registry; the one of this user, found, started and stopped |
 //! | [`transport`] | the providers' requests, over the pipeline's connections |
 //! | [`error`] | how all of these fail |
 
@@ -26,6 +26,7 @@ pub mod copy;
 pub mod delete;
 pub mod detect;
 pub mod doctor;
+pub mod embedded;
 pub mod entry;
 pub mod error;
 pub mod inspect;

@@ -7,6 +7,7 @@ use idp_oci::pipeline::{self, PullOptions};
 use idp_oci::sink;
 use serde::Serialize;
 
+use super::context::To;
 use super::session::{self, Subject};
 use super::{Context, Error, cache};
 
@@ -59,6 +60,7 @@ pub struct Pulled {
 
 /// Pulls.
 pub async fn pull(context: &Context, request: Request) -> Result<Pulled, Error> {
+    context.find_registry(&[&request.reference], To::Read).await?;
     let reference = context.reference(&request.reference)?;
     let base = std::env::current_dir()
         .map_err(|error| Error::Io { what: "finding the current directory".to_owned(), error })?;

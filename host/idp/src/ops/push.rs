@@ -11,6 +11,7 @@ use idp_oci::pipeline::{self, Destination, Planned, Survey};
 use idp_oci::source::{self, Compression, Memo, Selection};
 use serde::Serialize;
 
+use super::context::To;
 use super::room::{self, Room};
 use super::session::{self, Session, Subject};
 use super::{Context, Error};
@@ -83,10 +84,15 @@ pub async fn push(context: &Context, request: Request) -> Result<Outcome, Error>
     if !context.registries.oci_push.enabled {
         return Err(Error::PushDisabled(context.registries.file().map(Path::to_owned).unwrap_or_default()));
     }
-    let destinations = destinations(context, &request)?;
     let base = std::env::current_dir()
         .map_err(|error| Error::Io { what: "finding the current directory".to_owned(), error })?;
     let source = source::open(&request.source, &base)?;
+    let own = if request.destinations.is_empty() { own_name(&request.source) } else { None };
+    let names: Vec<&str> = request.destinations.iter().chain(&own).map(String::as_str).collect();
+    if !names.is_empty() {
+        context.find_registry(&names, To::Write).await?;
+    }
+    let destinations = destinations(context, &request)?;
     let name = source.describe();
     let selection = Selection {
         name: None,

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::detect::{self, Detected};
 use super::entry::Entry;
-use super::list::place_of;
+use super::list::{find_for, place_of};
 use super::session::{self, Subject};
 use super::{Context, Error};
 use crate::config::registries::Visibility;
@@ -36,6 +36,7 @@ pub struct Shown {
 
 /// Shows. Of a registry alone nothing is asked beyond what it takes to choose the provider.
 pub async fn show(context: &Context, place: Option<&str>) -> Result<Shown, Error> {
+    find_for(context, place).await?;
     let (registry, repository) = place_of(context, place)?;
     let detected = detect::why(context, &registry, false).await?;
     let config = context.registries.get(&registry);
