@@ -9,9 +9,9 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
 
 use crate::digest::Digest;
+use crate::store::StoreError;
 use crate::store::durable::{self, Pending};
 
 /// The content files of a store.
@@ -133,10 +133,10 @@ impl Content {
     }
 
     /// Calls `visit` with every content file: its digest and path, or no digest where the name is none or not the place's.
-    pub(crate) fn walk<E: From<io::Error>>(
+    pub(crate) fn walk(
         &self,
-        visit: &mut dyn FnMut(Option<Digest>, &Path) -> Result<(), E>,
-    ) -> Result<(), E> {
+        mut visit: impl FnMut(Option<Digest>, &Path) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
         let blobs = self.root.join("blobs");
         for algorithm in durable::list(&blobs)?.unwrap_or_default() {
             let of_algorithm = blobs.join(&algorithm);
@@ -150,17 +150,6 @@ impl Content {
             }
         }
         Ok(())
-    }
-
-    /// How long ago the file was written.
-    pub(crate) fn age(path: &Path) -> io::Result<Option<Duration>> {
-        match fs_err::metadata(path) {
-            Ok(metadata) => {
-                Ok(Some(SystemTime::now().duration_since(metadata.modified()?).unwrap_or_default()))
-            }
-            Err(error) if durable::is_absent(&error) => Ok(None),
-            Err(error) => Err(error),
-        }
     }
 }
 

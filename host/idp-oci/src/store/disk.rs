@@ -15,7 +15,7 @@
 
 use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -57,7 +57,6 @@ pub(crate) struct Disk {
     // Before the lock: its committer works until it is dropped.
     pub(crate) rows: Rows,
     pub(crate) settings: StorageSettings,
-    pub(crate) root: PathBuf,
     _lock: File,
 }
 
@@ -117,7 +116,7 @@ impl Disk {
         let rows = Rows::open(&metadata, keeping)?;
         durable::sync_dir(root)?;
         let content = Arc::new(Content::new(root, settings.durability == Durability::Strict));
-        Ok(Self { content, rows, settings, root: root.to_owned(), _lock: lock })
+        Ok(Self { content, rows, settings, _lock: lock })
     }
 
     /// Takes away content that no row needs any more.

@@ -49,6 +49,10 @@ impl FsStore {
         self.disk.rows.groups()
     }
 
+    pub(crate) fn disk(&self) -> &Arc<Disk> {
+        &self.disk
+    }
+
     async fn on_disk<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Disk) -> Result<T, StoreError> + Send + 'static,
@@ -82,7 +86,7 @@ impl FsStore {
     }
 }
 
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {
     tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
@@ -469,7 +473,6 @@ mod tests {
     use std::sync::Arc;
 
     use super::FsStore;
-    use crate::digest::Digest;
     use crate::name::{Repository, Target};
     use crate::store::{Page, Store as _, StoreError, suite};
 

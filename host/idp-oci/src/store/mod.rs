@@ -23,10 +23,13 @@ use crate::name::{Repository, Tag, Target};
 
 mod content;
 #[cfg(test)]
+mod crash;
+#[cfg(test)]
 mod differential;
 mod disk;
 mod durable;
 pub mod fs;
+pub mod fsck;
 mod layout1;
 pub mod memory;
 mod rows;
@@ -34,6 +37,7 @@ mod rows;
 mod suite;
 pub mod upload;
 
+pub use disk::StorageSettings;
 pub use rows::Durability;
 pub use rows::table::Usage;
 

@@ -7,23 +7,22 @@ use crate::store::Referrer;
 use crate::store::rows::Fault;
 use crate::store::rows::query::{Row, damaged};
 use crate::store::rows::table::{
-    BLOBS, CATALOGUE, CONTENT, FIRST, INLINE, MANIFESTS, Moment, Naming, REFERENCES, REFERRERS, REPOSITORIES,
-    Record, TAGGED, TAGS, Usage, digest, is_named, key,
+    BLOBS, ByDigest, ByDigestAndTag, ByDigests, ByTag, CATALOGUE, CONTENT, Counts, DigestAndMoment, FIRST,
+    INLINE, MANIFESTS, Moment, Naming, Needs, REFERENCES, REFERRERS, REPOSITORIES, Record, RecordAndBytes,
+    TAGGED, TAGS, Usage, digest, is_named, key,
 };
-
-type Digests = &'static [u8];
 
 /// The tables, open in a transaction.
 pub(crate) struct Tables<'t> {
-    pub(crate) repositories: Table<'t, &'static str, (u64, u64, u64, u64)>,
+    pub(crate) repositories: Table<'t, &'static str, Counts>,
     pub(crate) catalogue: Table<'t, &'static str, ()>,
-    pub(crate) blobs: Table<'t, (&'static str, Digests), (u64, Moment)>,
-    pub(crate) content: Table<'t, Digests, (u64, u64, u64)>,
-    pub(crate) manifests: Table<'t, (&'static str, Digests), (&'static [u8], &'static [u8])>,
-    pub(crate) references: Table<'t, (&'static str, Digests, Digests), u8>,
-    pub(crate) tags: Table<'t, (&'static str, &'static str), (&'static [u8], Moment)>,
-    pub(crate) tagged: Table<'t, (&'static str, Digests, &'static str), ()>,
-    pub(crate) referrers: Table<'t, (&'static str, Digests, Digests), &'static [u8]>,
+    pub(crate) blobs: Table<'t, ByDigest, (u64, Moment)>,
+    pub(crate) content: Table<'t, &'static [u8], Needs>,
+    pub(crate) manifests: Table<'t, ByDigest, RecordAndBytes>,
+    pub(crate) references: Table<'t, ByDigests, u8>,
+    pub(crate) tags: Table<'t, ByTag, DigestAndMoment>,
+    pub(crate) tagged: Table<'t, ByDigestAndTag, ()>,
+    pub(crate) referrers: Table<'t, ByDigests, &'static [u8]>,
     changed: bool,
 }
 
@@ -75,12 +74,12 @@ impl<'t> Tables<'t> {
     }
 
     /// Counts up or down; a repository that was never counted begins with nothing.
-    fn count(&mut self, repository: &str, change: impl FnOnce(&mut Usage)) -> Result<(), Fault> {
+    pub(crate) fn count(&mut self, repository: &str, change: impl FnOnce(&mut Usage)) -> Result<(), Fault> {
         self.changed = true;
         let mut usage = self.usage(repository)?.unwrap_or_default();
         let listed = usage.manifests > 0;
         change(&mut usage);
-        self.repositories.insert(repository, <(u64, u64, u64, u64)>::from(usage))?;
+        self.repositories.insert(repository, Counts::from(usage))?;
         if usage.manifests > 0 && !listed {
             self.catalogue.insert(repository, ())?;
         } else if usage.manifests == 0 && listed {
@@ -116,10 +115,6 @@ impl<'t> Tables<'t> {
         let blobs = blobs.saturating_sub(u64::from(role == Role::Blob));
         self.content.insert(content, (size, rows - 1, blobs))?;
         Ok(false)
-    }
-
-    pub(crate) fn has_content(&self, digest: &Digest) -> Result<bool, Fault> {
-        Ok(self.content.get(&*key(digest))?.is_some())
     }
 
     /// Makes content, whose file is in its place, a blob of the repository.

@@ -32,6 +32,8 @@ pub(crate) mod change;
 mod file;
 pub(crate) mod query;
 pub(crate) mod table;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use change::Tables;
 use file::DatabaseFile;
@@ -265,11 +267,19 @@ impl Rows {
         })
     }
 
+    /// Has the database look at its own pages; false where it had to put something right. Everybody waits meanwhile.
+    pub(crate) fn check_integrity(&self) -> Result<bool, StoreError> {
+        let mut database = self.shared.database.write().unwrap_or_else(PoisonError::into_inner);
+        let database = database.as_mut().ok_or_else(|| self.shared.closed())?;
+        guarded(|| Ok(database.check_integrity()?)).map_err(|fault| fault.into_error(&self.shared.path))
+    }
+
     /// Transactions so far, and the pieces of work that were in them.
     pub(crate) fn groups(&self) -> (u64, u64) {
         (self.shared.groups.load(Ordering::Relaxed), self.shared.works.load(Ordering::Relaxed))
     }
 
+    #[cfg(test)]
     pub(crate) fn traffic(&self) -> &Traffic {
         &self.shared.traffic
     }
@@ -331,7 +341,7 @@ impl Shared {
         }
         // Closing writes down which pages are free, so that the next start need not look for them.
         let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
-        let _ = guarded(|| Ok(drop(database.take())));
+        close(&mut database);
     }
 
     /// Whether anything was changed and is committed.
@@ -341,6 +351,10 @@ impl Shared {
             for work in group.iter_mut().filter(|work| work.adds()) {
                 work.refuse(StoreError::Full { path: self.path.clone(), free });
             }
+        }
+        // The failure may have passed meanwhile.
+        if self.database.read().unwrap_or_else(PoisonError::into_inner).is_none() {
+            self.open_again();
         }
         let outcome = {
             let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
@@ -410,7 +424,7 @@ impl Shared {
     fn open_again(&self) {
         let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
         // Nobody reads now, and the old file refuses to write.
-        let _ = guarded(|| Ok(drop(database.take())));
+        close(&mut database);
         match open(&self.path, self.keeping, &self.traffic) {
             Ok(opened) => *database = Some(opened),
             Err(fault) => {
@@ -443,6 +457,14 @@ fn open(path: &Path, keeping: Keeping, traffic: &Arc<Traffic>) -> Result<Databas
         }
         Ok(database)
     })
+}
+
+/// A failed one says so again when it is closed.
+fn close(database: &mut Option<Database>) {
+    let _ = guarded(|| {
+        *database = None;
+        Ok(())
+    });
 }
 
 fn open_file(path: &Path) -> io::Result<File> {

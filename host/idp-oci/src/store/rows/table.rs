@@ -23,19 +23,26 @@ use crate::digest::{Algorithm, Digest};
 /// Milliseconds since 1970.
 pub(crate) type Moment = u64;
 
-pub(crate) const REPOSITORIES: TableDefinition<'_, &str, (u64, u64, u64, u64)> =
-    TableDefinition::new("repositories");
+/// Keys: of what a repository has by digest, by two digests, and by name.
+pub(crate) type ByDigest = (&'static str, &'static [u8]);
+pub(crate) type ByDigests = (&'static str, &'static [u8], &'static [u8]);
+pub(crate) type ByTag = (&'static str, &'static str);
+pub(crate) type ByDigestAndTag = (&'static str, &'static [u8], &'static str);
+/// Values: four counts, three, a manifest's record and bytes, a digest and a moment.
+pub(crate) type Counts = (u64, u64, u64, u64);
+pub(crate) type Needs = (u64, u64, u64);
+pub(crate) type RecordAndBytes = (&'static [u8], &'static [u8]);
+pub(crate) type DigestAndMoment = (&'static [u8], Moment);
+
+pub(crate) const REPOSITORIES: TableDefinition<'_, &str, Counts> = TableDefinition::new("repositories");
 pub(crate) const CATALOGUE: TableDefinition<'_, &str, ()> = TableDefinition::new("catalogue");
-pub(crate) const BLOBS: TableDefinition<'_, (&str, &[u8]), (u64, Moment)> = TableDefinition::new("blobs");
-pub(crate) const CONTENT: TableDefinition<'_, &[u8], (u64, u64, u64)> = TableDefinition::new("content");
-pub(crate) const MANIFESTS: TableDefinition<'_, (&str, &[u8]), (&[u8], &[u8])> =
-    TableDefinition::new("manifests");
-pub(crate) const REFERENCES: TableDefinition<'_, (&str, &[u8], &[u8]), u8> =
-    TableDefinition::new("references");
-pub(crate) const TAGS: TableDefinition<'_, (&str, &str), (&[u8], Moment)> = TableDefinition::new("tags");
-pub(crate) const TAGGED: TableDefinition<'_, (&str, &[u8], &str), ()> = TableDefinition::new("tagged");
-pub(crate) const REFERRERS: TableDefinition<'_, (&str, &[u8], &[u8]), &[u8]> =
-    TableDefinition::new("referrers");
+pub(crate) const BLOBS: TableDefinition<'_, ByDigest, (u64, Moment)> = TableDefinition::new("blobs");
+pub(crate) const CONTENT: TableDefinition<'_, &[u8], Needs> = TableDefinition::new("content");
+pub(crate) const MANIFESTS: TableDefinition<'_, ByDigest, RecordAndBytes> = TableDefinition::new("manifests");
+pub(crate) const REFERENCES: TableDefinition<'_, ByDigests, u8> = TableDefinition::new("references");
+pub(crate) const TAGS: TableDefinition<'_, ByTag, DigestAndMoment> = TableDefinition::new("tags");
+pub(crate) const TAGGED: TableDefinition<'_, ByDigestAndTag, ()> = TableDefinition::new("tagged");
+pub(crate) const REFERRERS: TableDefinition<'_, ByDigests, &[u8]> = TableDefinition::new("referrers");
 
 /// Manifests up to this many bytes lie in their row: no file, no sync of their own. Larger ones are files like blobs.
 pub(crate) const INLINE: usize = 64 * 1024;
@@ -53,13 +60,13 @@ pub struct Usage {
     pub bytes: u64,
 }
 
-impl From<(u64, u64, u64, u64)> for Usage {
-    fn from((manifests, tags, blobs, bytes): (u64, u64, u64, u64)) -> Self {
+impl From<Counts> for Usage {
+    fn from((manifests, tags, blobs, bytes): Counts) -> Self {
         Self { manifests, tags, blobs, bytes }
     }
 }
 
-impl From<Usage> for (u64, u64, u64, u64) {
+impl From<Usage> for Counts {
     fn from(usage: Usage) -> Self {
         (usage.manifests, usage.tags, usage.blobs, usage.bytes)
     }
@@ -134,7 +141,7 @@ pub(crate) const FIRST: &[u8] = &[];
 /// Whether anything in the repository names this digest.
 pub(crate) fn is_named<T>(references: &T, repository: &str, digest: &[u8]) -> Result<bool, redb::StorageError>
 where
-    T: ReadableTable<(&'static str, &'static [u8], &'static [u8]), u8>,
+    T: ReadableTable<ByDigests, u8>,
 {
     match references.range((repository, digest, FIRST)..)?.next() {
         None => Ok(false),
