@@ -68,6 +68,12 @@ impl Error {
 
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
+        if matches!(error, StoreError::Full { .. }) {
+            tracing::error!(target: "idp::registry", %error, "a push was refused");
+            let message =
+                "the registry's disk is full: its operator must make room; nothing that is there was lost";
+            return Self::new(StatusCode::INSUFFICIENT_STORAGE, "DENIED", message);
+        }
         tracing::error!(target: "idp::registry", %error, "the storage failed");
         let message = "the registry's storage failed; its log says why";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN", message)

@@ -45,7 +45,7 @@ pub(crate) async fn put(
     let manifest = Manifest::parse(bytes, content_type)?;
     let tags = tags(target, query)?;
     check_references(registry, repository, &manifest).await?;
-    let referral = referral(&manifest)?;
+    let referral = Referral::of(&manifest)?;
     let stored = StoredManifest {
         media_type: manifest.descriptor().media_type.clone(),
         digest,
@@ -122,19 +122,18 @@ async fn check_references(
     let mut missing = BTreeMap::new();
     match manifest.shape() {
         Shape::Image { config, layers } => {
-            for named in std::iter::once(&**config).chain(layers) {
-                if !is_elsewhere(named)
-                    && registry.store.blob_size(repository, &named.digest).await?.is_none()
-                {
-                    missing.insert(&named.digest, "blob");
-                }
+            let named = std::iter::once(&**config).chain(layers).filter(|named| !is_elsewhere(named));
+            let named: BTreeSet<Digest> = named.map(|named| named.digest.clone()).collect();
+            let named: Vec<Digest> = named.into_iter().collect();
+            for digest in registry.store.missing_blobs(repository, &named).await? {
+                missing.insert(digest, "blob");
             }
         }
         Shape::Index { .. } if registry.limits.sparse_indexes => {}
         Shape::Index { manifests } => {
             for named in manifests {
                 if !registry.store.has_manifest(repository, &named.digest).await? {
-                    missing.insert(&named.digest, "manifest");
+                    missing.insert(named.digest.clone(), "manifest");
                 }
             }
         }
@@ -151,29 +150,6 @@ async fn check_references(
 /// Layers that are to be had from somewhere else need not be here.
 fn is_elsewhere(descriptor: &Descriptor) -> bool {
     !descriptor.urls.is_empty() || media::is_foreign(&descriptor.media_type)
-}
-
-#[derive(serde::Deserialize)]
-struct Annotated {
-    #[serde(default)]
-    annotations: Option<BTreeMap<String, String>>,
-}
-
-fn referral(manifest: &Manifest) -> Result<Option<Referral>, Error> {
-    let Some(subject) = manifest.subject() else { return Ok(None) };
-    let annotated: Annotated = serde_json::from_slice(manifest.bytes())
-        .map_err(|error| Error::bad_request("MANIFEST_INVALID", format!("annotations: {error}")))?;
-    let own = manifest.artifact_type().filter(|artifact_type| !artifact_type.is_empty());
-    let artifact_type = match (own, manifest.shape()) {
-        (Some(own), _) => Some(own.to_owned()),
-        (None, Shape::Image { config, .. }) => Some(config.media_type.clone()),
-        (None, Shape::Index { .. }) => None,
-    };
-    Ok(Some(Referral {
-        subject: subject.digest.clone(),
-        artifact_type,
-        annotations: annotated.annotations.unwrap_or_default(),
-    }))
 }
 
 pub(crate) async fn read(

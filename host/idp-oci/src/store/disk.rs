@@ -1,66 +1,89 @@
-//! The layout of a registry on disk, and its operations: blocking, one repository at a time.
+//! The directory of a registry: its layout, who may use it, and how it is opened.
 //!
 //! ```text
 //! layout                                   the number of this layout
 //! lock                                     held while a registry runs
 //! tmp/                                     what has no name yet; emptied on opening
 //! blobs/<algorithm>/<2 hex>/<hex>          content, once, named by its digest
-//! repositories/<name>/_blobs/<algorithm>/<hex>       empty: the repository has this blob
-//! repositories/<name>/_manifests/<algorithm>/<hex>   the manifest's record (JSON); its bytes are under blobs/
-//! repositories/<name>/_tags/<tag>                    the digest that the tag names
-//! repositories/<name>/_referrers/<subject>/<digest>  a descriptor (JSON), `:` written as `-`
+//! metadata.redb                            everything else: see `rows/table.rs`
+//! quarantine/<algorithm>-<hex>             content that a check found damaged
 //! ```
 //!
-//! No component of a repository's name begins with `_`, so the two never meet. A manifest is there when its record is:
-//! bytes and referrer are written before it, tags after it, and a referrer without a record does not count. So there is no
-//! moment at which a crash leaves something that can be seen and not be served. Content that no repository has any more
-//! stays under `blobs/` until garbage is collected.
+//! A file comes into its place, durably, before the row that needs it is committed, and goes after the last such row is gone.
+//! So there is no moment at which a crash leaves something that can be seen and not be served; what it may leave is content
+//! that no row needs, which the next collection or check takes away.
 
 use std::fs::File;
-use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use bytes::Bytes;
+use serde::Deserialize;
 
-use crate::blob::Blob;
 use crate::digest::Digest;
-use crate::manifest::Descriptor;
-use crate::name::{Repository, Tag, Target};
-use crate::store::durable::{self, Pending};
-use crate::store::{Listing, OCTETS, Page, Referral, Referrer, StoreError, StoredManifest};
+use crate::manifest::{Manifest, Shape};
+use crate::store::content::Content;
+use crate::store::rows::change::NewManifest;
+use crate::store::rows::table::{Moment, Naming};
+use crate::store::rows::{Durability, Keeping, Rows};
+use crate::store::{Referral, Referrer, StoreError, StoredManifest, durable, layout1};
 
-const LAYOUT: u32 = 1;
+const LAYOUT: u32 = 2;
+
+/// How a registry keeps its directory (`storage` of its configuration file).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct StorageSettings {
+    /// `strict` (the default): what is acknowledged is on the disk. `relaxed`: within about a second.
+    pub durability: Durability,
+    /// Memory for the database's pages, in bytes; 4 MiB unless given.
+    pub cache_bytes: Option<usize>,
+    /// How long a blob that no manifest names is kept, in seconds; 3600 unless given. Pushes that take longer from their
+    /// first blob to their manifest are safe while they have an upload open.
+    pub grace_seconds: Option<u64>,
+}
+
+impl StorageSettings {
+    pub(crate) fn grace(&self) -> Duration {
+        Duration::from_secs(self.grace_seconds.unwrap_or(3600))
+    }
+}
 
 #[derive(Debug)]
 pub(crate) struct Disk {
-    root: PathBuf,
-    scratch: PathBuf,
-    /// Who changes a repository holds the lock that its name falls on.
-    changing: [Mutex<()>; 64],
+    pub(crate) content: Arc<Content>,
+    // Before the lock: its committer works until it is dropped.
+    pub(crate) rows: Rows,
+    pub(crate) settings: StorageSettings,
     _lock: File,
-}
-
-/// What is kept of a manifest besides its bytes.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Record {
-    media_type: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    subject: Option<Digest>,
 }
 
 impl Disk {
     /// Opens a registry's directory, or makes one of an empty or missing directory.
-    pub(crate) fn open(root: &Path) -> Result<Self, StoreError> {
+    pub(crate) fn open(root: &Path, settings: StorageSettings) -> Result<Self, StoreError> {
+        Self::open_unguarded(root, settings).map_err(|error| match error {
+            StoreError::Io(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
+                ) =>
+            {
+                StoreError::NotWritable { path: root.to_owned(), error }
+            }
+            other => other,
+        })
+    }
+
+    fn open_unguarded(root: &Path, settings: StorageSettings) -> Result<Self, StoreError> {
         durable::create_dir(root)?;
         let layout = durable::read(&root.join("layout"))?;
         let names = durable::list(root)?.unwrap_or_default();
         if layout.is_none() && names.iter().any(|name| !matches!(name.as_str(), "lock" | "tmp")) {
             return Err(StoreError::NotAStore(root.to_owned()));
         }
+        let found = layout.map(|text| layout_of(root, &text)).transpose()?;
         let lock: File = fs_err::File::create(root.join("lock"))?.into_parts().0;
         match rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
@@ -72,319 +95,83 @@ impl Disk {
         for name in durable::list(&scratch)?.unwrap_or_default() {
             durable::remove(&scratch.join(name))?;
         }
-        match layout {
-            None => durable::write(&scratch, &root.join("layout"), format!("{LAYOUT}\n").as_bytes())?,
-            Some(text) => {
-                let text = String::from_utf8_lossy(&text);
-                let found = text.trim().parse().map_err(|_| StoreError::Damaged {
-                    what: format!("`{}` says `{}`", root.join("layout").display(), text.trim()),
-                })?;
-                if found != LAYOUT {
-                    return Err(StoreError::Layout { path: root.to_owned(), found, known: LAYOUT });
-                }
+        let metadata = root.join("metadata.redb");
+        let write_layout =
+            || durable::write(&scratch, &root.join("layout"), format!("{LAYOUT}\n").as_bytes());
+        match found {
+            None => write_layout()?,
+            Some(1) => {
+                layout1::migrate(root, &scratch, &metadata)?;
+                write_layout()?;
             }
+            Some(_) if !metadata.exists() && root.join("blobs").exists() => {
+                let what = format!("`{}` is missing beside its content", metadata.display());
+                return Err(StoreError::Damaged { what });
+            }
+            Some(_) => {}
         }
-        Ok(Self { root: root.to_owned(), scratch, changing: [const { Mutex::new(()) }; 64], _lock: lock })
+        layout1::forget(root)?;
+        let cache_bytes = settings.cache_bytes.unwrap_or(4 * 1024 * 1024);
+        let keeping = Keeping { durability: settings.durability, cache_bytes };
+        let rows = Rows::open(&metadata, keeping)?;
+        durable::sync_dir(root)?;
+        let content = Arc::new(Content::new(root, settings.durability == Durability::Strict));
+        Ok(Self { content, rows, settings, _lock: lock })
     }
 
-    pub(crate) fn pending(&self) -> io::Result<Pending> {
-        Pending::create(&self.scratch)
+    /// Takes away content that no row needs any more.
+    pub(crate) fn drop_content(&self, digest: &Digest) -> Result<bool, StoreError> {
+        self.content.remove(digest, || Ok(self.rows.read(|rows| rows.content(digest))?.is_none()))
     }
+}
 
-    fn change(&self, repository: &Repository) -> MutexGuard<'_, ()> {
-        let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(repository.as_str());
-        let index = usize::try_from(hash % 64).unwrap_or(0);
-        // The lock guards files; a panic leaves them as a crash would, which every operation allows for.
-        self.changing[index].lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn content_path(&self, digest: &Digest) -> PathBuf {
-        let mut path = self.root.join("blobs");
-        path.extend([digest.algorithm().as_str(), &digest.hex()[..2], digest.hex()]);
-        path
-    }
-
-    fn repository_path(&self, repository: &Repository) -> PathBuf {
-        self.root.join("repositories").join(repository.as_str())
-    }
-
-    fn in_repository(&self, repository: &Repository, kind: &str, digest: &Digest) -> PathBuf {
-        let mut path = self.repository_path(repository);
-        path.extend([kind, digest.algorithm().as_str(), digest.hex()]);
-        path
-    }
-
-    fn blob_link(&self, repository: &Repository, digest: &Digest) -> PathBuf {
-        self.in_repository(repository, "_blobs", digest)
-    }
-
-    fn record_path(&self, repository: &Repository, digest: &Digest) -> PathBuf {
-        self.in_repository(repository, "_manifests", digest)
-    }
-
-    fn tag_path(&self, repository: &Repository, tag: &Tag) -> PathBuf {
-        self.repository_path(repository).join("_tags").join(tag.as_str())
-    }
-
-    fn referrers_path(&self, repository: &Repository, subject: &Digest) -> PathBuf {
-        self.repository_path(repository).join("_referrers").join(file_name(subject))
-    }
-
-    fn link(&self, repository: &Repository, digest: &Digest) -> io::Result<()> {
-        let path = self.blob_link(repository, digest);
-        if path.exists() { Ok(()) } else { durable::write(&self.scratch, &path, b"") }
-    }
-
-    /// Names content that is complete and verified. Replaces what is there: if that was damaged, this heals it.
-    pub(crate) fn commit_blob(
-        &self,
-        pending: Pending,
-        repository: &Repository,
-        digest: &Digest,
-    ) -> Result<(), StoreError> {
-        pending.place(&self.content_path(digest))?;
-        let _changing = self.change(repository);
-        Ok(self.link(repository, digest)?)
-    }
-
-    pub(crate) fn blob_size(
-        &self,
-        repository: &Repository,
-        digest: &Digest,
-    ) -> Result<Option<u64>, StoreError> {
-        if !self.blob_link(repository, digest).exists() {
-            return Ok(None);
-        }
-        match fs_err::metadata(self.content_path(digest)) {
-            Ok(metadata) => Ok(Some(metadata.len())),
-            Err(error) if durable::is_absent(&error) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    pub(crate) fn blob(&self, repository: &Repository, digest: &Digest) -> Result<Option<Blob>, StoreError> {
-        if !self.blob_link(repository, digest).exists() {
-            return Ok(None);
-        }
-        let file = match fs_err::File::open(self.content_path(digest)) {
-            Ok(file) => file,
-            Err(error) if durable::is_absent(&error) => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
-        let size = file.metadata()?.len();
-        let descriptor = Descriptor::new(OCTETS, digest.clone(), size);
-        Ok(Some(Blob::from_file(descriptor, Arc::new(file.into_parts().0), 0)))
-    }
-
-    pub(crate) fn mount(
-        &self,
-        repository: &Repository,
-        digest: &Digest,
-        from: Option<&Repository>,
-    ) -> Result<bool, StoreError> {
-        let found = match from {
-            Some(from) => self.blob_size(from, digest)?.is_some(),
-            None => self.content_path(digest).exists() && self.is_held(digest)?,
-        };
-        if found {
-            let _changing = self.change(repository);
-            self.link(repository, digest)?;
-        }
+fn layout_of(root: &Path, text: &[u8]) -> Result<u32, StoreError> {
+    let text = String::from_utf8_lossy(text);
+    let found = text.trim().parse().map_err(|_| StoreError::Damaged {
+        what: format!("`{}` says `{}`", root.join("layout").display(), text.trim()),
+    })?;
+    if matches!(found, 1..=LAYOUT) {
         Ok(found)
-    }
-
-    /// Whether any repository has this blob: content that is only a manifest, or garbage, is not to be had by mounting.
-    fn is_held(&self, digest: &Digest) -> Result<bool, StoreError> {
-        let mut held = false;
-        self.walk(&mut |repository| {
-            held |= self.in_directory(repository, "_blobs", digest).exists();
-            !held
-        })?;
-        Ok(held)
-    }
-
-    fn in_directory(&self, repository: &str, kind: &str, digest: &Digest) -> PathBuf {
-        let mut path = self.root.join("repositories").join(repository);
-        path.extend([kind, digest.algorithm().as_str(), digest.hex()]);
-        path
-    }
-
-    pub(crate) fn delete_blob(&self, repository: &Repository, digest: &Digest) -> Result<bool, StoreError> {
-        let _changing = self.change(repository);
-        Ok(durable::remove(&self.blob_link(repository, digest))?)
-    }
-
-    pub(crate) fn put_manifest(
-        &self,
-        repository: &Repository,
-        manifest: &StoredManifest,
-        referral: Option<&Referral>,
-        tags: &[Tag],
-    ) -> Result<(), StoreError> {
-        durable::write(&self.scratch, &self.content_path(&manifest.digest), &manifest.bytes)?;
-        let _changing = self.change(repository);
-        if let Some(referral) = referral {
-            let path = self.referrers_path(repository, &referral.subject).join(file_name(&manifest.digest));
-            durable::write(&self.scratch, &path, &json(&Referrer::new(manifest, referral)))?;
-        }
-        let record = Record {
-            media_type: manifest.media_type.clone(),
-            subject: referral.map(|referral| referral.subject.clone()),
-        };
-        durable::write(&self.scratch, &self.record_path(repository, &manifest.digest), &json(&record))?;
-        for tag in tags {
-            durable::write(
-                &self.scratch,
-                &self.tag_path(repository, tag),
-                manifest.digest.as_str().as_bytes(),
-            )?;
-        }
-        Ok(())
-    }
-
-    pub(crate) fn manifest(
-        &self,
-        repository: &Repository,
-        target: &Target,
-    ) -> Result<Option<StoredManifest>, StoreError> {
-        let digest = match target {
-            Target::Digest(digest) => Some(digest.clone()),
-            Target::Tag(tag) => self.tagged(&self.tag_path(repository, tag))?,
-        };
-        let Some(digest) = digest else { return Ok(None) };
-        let Some(record) = parse::<Record>(&self.record_path(repository, &digest))? else { return Ok(None) };
-        let path = self.content_path(&digest);
-        let Some(bytes) = durable::read(&path)? else {
-            return Err(StoreError::Damaged { what: format!("`{}` is missing", path.display()) });
-        };
-        Ok(Some(StoredManifest { media_type: record.media_type, digest, bytes: bytes.into() }))
-    }
-
-    fn tagged(&self, path: &Path) -> Result<Option<Digest>, StoreError> {
-        let Some(text) = durable::read(path)? else { return Ok(None) };
-        let digest = String::from_utf8_lossy(&text)
-            .parse()
-            .map_err(|error| StoreError::Damaged { what: format!("`{}`: {error}", path.display()) })?;
-        Ok(Some(digest))
-    }
-
-    pub(crate) fn has_manifest(&self, repository: &Repository, digest: &Digest) -> bool {
-        self.record_path(repository, digest).exists()
-    }
-
-    pub(crate) fn delete_manifest(
-        &self,
-        repository: &Repository,
-        digest: &Digest,
-    ) -> Result<bool, StoreError> {
-        let _changing = self.change(repository);
-        let path = self.record_path(repository, digest);
-        let Some(record) = parse::<Record>(&path)? else { return Ok(false) };
-        let tags = self.repository_path(repository).join("_tags");
-        for name in durable::list(&tags)?.unwrap_or_default() {
-            if self.tagged(&tags.join(&name))?.as_ref() == Some(digest) {
-                durable::remove(&tags.join(&name))?;
-            }
-        }
-        let removed = durable::remove(&path)?;
-        if let Some(subject) = record.subject {
-            durable::remove(&self.referrers_path(repository, &subject).join(file_name(digest)))?;
-        }
-        Ok(removed)
-    }
-
-    pub(crate) fn delete_tag(&self, repository: &Repository, tag: &Tag) -> Result<bool, StoreError> {
-        let _changing = self.change(repository);
-        Ok(durable::remove(&self.tag_path(repository, tag))?)
-    }
-
-    pub(crate) fn tags(
-        &self,
-        repository: &Repository,
-        page: &Page,
-    ) -> Result<Option<Listing<String>>, StoreError> {
-        let path = self.repository_path(repository);
-        if let Some(names) = durable::list(&path.join("_tags"))? {
-            return Ok(Some(page.cut(names)));
-        }
-        let known = ["_blobs", "_manifests"].iter().any(|kind| path.join(kind).is_dir());
-        Ok(known.then(|| page.cut([])))
-    }
-
-    pub(crate) fn repositories(&self, page: &Page) -> Result<Listing<String>, StoreError> {
-        let mut names = Vec::new();
-        let mut failed = Ok(());
-        self.walk(&mut |repository| {
-            match self.holds_manifests(repository) {
-                Ok(true) => names.push(repository.to_owned()),
-                Ok(false) => {}
-                Err(error) => failed = Err(error),
-            }
-            failed.is_ok()
-        })?;
-        failed?;
-        names.sort_unstable();
-        Ok(page.cut(names))
-    }
-
-    fn holds_manifests(&self, repository: &str) -> io::Result<bool> {
-        let path = self.root.join("repositories").join(repository).join("_manifests");
-        for algorithm in durable::list(&path)?.unwrap_or_default() {
-            if fs_err::read_dir(path.join(algorithm))?.next().is_some() {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
-    /// Calls `visit` with the name of every directory that can be a repository, until it says false.
-    fn walk(&self, visit: &mut dyn FnMut(&str) -> bool) -> io::Result<()> {
-        let root = self.root.join("repositories");
-        let mut open = vec![String::new()];
-        while let Some(at) = open.pop() {
-            for name in durable::list(&root.join(&at))?.unwrap_or_default() {
-                if name.starts_with('_') {
-                    continue;
-                }
-                let name = if at.is_empty() { name } else { format!("{at}/{name}") };
-                if !visit(&name) {
-                    return Ok(());
-                }
-                open.push(name);
-            }
-        }
-        Ok(())
-    }
-
-    pub(crate) fn referrers(
-        &self,
-        repository: &Repository,
-        subject: &Digest,
-    ) -> Result<Vec<Referrer>, StoreError> {
-        let directory = self.referrers_path(repository, subject);
-        let mut referrers = Vec::new();
-        for name in durable::list(&directory)?.unwrap_or_default() {
-            if let Some(referrer) = parse::<Referrer>(&directory.join(name))?
-                && self.has_manifest(repository, &referrer.digest)
-            {
-                referrers.push(referrer);
-            }
-        }
-        Ok(referrers)
+    } else {
+        Err(StoreError::Layout { path: root.to_owned(), found, known: LAYOUT })
     }
 }
 
-fn file_name(digest: &Digest) -> String {
-    format!("{}-{}", digest.algorithm().as_str(), digest.hex())
+/// Milliseconds since 1970.
+pub(crate) fn now() -> Moment {
+    moment(SystemTime::now())
 }
 
-fn json(value: &impl Serialize) -> Vec<u8> {
-    serde_json::to_vec(value).expect("plain structs with text keys can be written as JSON")
+pub(crate) fn moment(time: SystemTime) -> Moment {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn parse<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StoreError> {
-    let Some(bytes) = durable::read(path)? else { return Ok(None) };
-    let parsed = serde_json::from_slice(&bytes)
-        .map_err(|error| StoreError::Damaged { what: format!("`{}`: {error}", path.display()) })?;
-    Ok(Some(parsed))
+/// What a manifest names: its blobs, or the children of an index. What cannot be parsed names nothing; the server lets
+/// none of that in.
+pub(crate) fn named(bytes: &Bytes, media_type: &str) -> Vec<(Digest, Naming)> {
+    let Ok(manifest) = Manifest::parse(bytes.clone(), Some(media_type)) else { return Vec::new() };
+    let mut named: Vec<(Digest, Naming)> = match manifest.shape() {
+        Shape::Image { config, layers } => std::iter::once(&**config)
+            .chain(layers)
+            .map(|layer| (layer.digest.clone(), Naming::Blob))
+            .collect(),
+        Shape::Index { manifests } => {
+            manifests.iter().map(|child| (child.digest.clone(), Naming::Manifest)).collect()
+        }
+    };
+    named.sort_unstable();
+    named.dedup();
+    named
+}
+
+/// A manifest as the rows take it.
+pub(crate) fn prepare(manifest: &StoredManifest, referral: Option<&Referral>) -> NewManifest {
+    NewManifest {
+        digest: manifest.digest.clone(),
+        media_type: manifest.media_type.clone(),
+        bytes: manifest.bytes.clone(),
+        named: named(&manifest.bytes, &manifest.media_type),
+        referrer: referral.map(|referral| (referral.subject.clone(), Referrer::new(manifest, referral))),
+    }
 }

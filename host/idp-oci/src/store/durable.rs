@@ -1,10 +1,12 @@
 //! Files that are there whole, after a crash too, or not at all: temporary file, fsync, rename, fsync of the directory.
 //!
-//! Blocking; depends on nothing of ours.
+//! Blocking; may use digests.
 
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+
+use crate::digest::Digest;
 
 /// Makes a directory and its parents, durably. Existing ones cost nothing.
 pub(crate) fn create_dir(path: &Path) -> io::Result<()> {
@@ -48,13 +50,18 @@ impl Pending {
     }
 
     /// Puts the file in its place, replacing what was there at one stroke.
-    pub(crate) fn place(mut self, path: &Path) -> io::Result<()> {
+    pub(crate) fn place(self, path: &Path) -> io::Result<()> {
         self.file.sync_data()?;
-        let parent = path.parent().unwrap_or(Path::new("."));
-        create_dir(parent)?;
+        self.place_lazily(path)?;
+        sync_dir(path.parent().unwrap_or(Path::new(".")))
+    }
+
+    /// The same without waiting for the disk: only until a crash of the machine is the file sure to be whole.
+    pub(crate) fn place_lazily(mut self, path: &Path) -> io::Result<()> {
+        create_dir(path.parent().unwrap_or(Path::new(".")))?;
         fs_err::rename(&self.path, path)?;
         self.placed = true;
-        sync_dir(parent)
+        Ok(())
     }
 }
 
@@ -106,6 +113,11 @@ pub(crate) fn list(path: &Path) -> io::Result<Option<Vec<String>>> {
     }
     names.sort_unstable();
     Ok(Some(names))
+}
+
+/// A digest as the name of a file: `:` is none for every file system.
+pub(crate) fn file_name(digest: &Digest) -> String {
+    format!("{}-{}", digest.algorithm().as_str(), digest.hex())
 }
 
 /// Whether the error says that there is no such file (or no directory that it could be in).

@@ -18,17 +18,28 @@ use serde::{Deserialize, Serialize};
 
 use crate::blob::Blob;
 use crate::digest::Digest;
+use crate::manifest::{Manifest, ManifestError, Shape};
 use crate::name::{Repository, Tag, Target};
 
+mod content;
+#[cfg(test)]
+mod crash;
 #[cfg(test)]
 mod differential;
 mod disk;
 mod durable;
 pub mod fs;
+pub mod fsck;
+mod layout1;
 pub mod memory;
+mod rows;
 #[cfg(test)]
 mod suite;
 pub mod upload;
+
+pub use disk::StorageSettings;
+pub use rows::Durability;
+pub use rows::table::Usage;
 
 /// What blobs are served as: a store does not know what clients call them.
 pub(crate) const OCTETS: &str = "application/octet-stream";
@@ -51,6 +62,24 @@ pub enum StoreError {
     /// A directory with something else in it.
     #[error("`{0}` is not a registry's directory and is not empty; choose an empty one")]
     NotAStore(std::path::PathBuf),
+    /// The disk is all but full: what is there can be read and deleted, and nothing added.
+    #[error(
+        "the disk of `{path}` is full ({free} bytes are free): delete images, collect garbage or make room, then push again"
+    )]
+    Full {
+        /// What could not be written to.
+        path: std::path::PathBuf,
+        /// Bytes that are free.
+        free: u64,
+    },
+    /// A directory that we may not write to.
+    #[error("`{path}` cannot be written ({error}); let this user write there, or choose another directory")]
+    NotWritable {
+        /// The directory.
+        path: std::path::PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
     /// A directory written by a newer idp.
     #[error("`{path}` has storage layout {found}; this idp reads layout {known}: use a newer idp")]
     Layout {
@@ -83,6 +112,32 @@ pub struct Referral {
     pub artifact_type: Option<String>,
     /// The manifest's annotations.
     pub annotations: BTreeMap<String, String>,
+}
+
+impl Referral {
+    /// What a manifest says of itself; none where it has no subject.
+    pub fn of(manifest: &Manifest) -> Result<Option<Self>, ManifestError> {
+        #[derive(Deserialize)]
+        struct Annotated {
+            #[serde(default)]
+            annotations: Option<BTreeMap<String, String>>,
+        }
+
+        let Some(subject) = manifest.subject() else { return Ok(None) };
+        let annotated: Annotated = serde_json::from_slice(manifest.bytes())
+            .map_err(|error| ManifestError::Invalid(format!("annotations: {error}")))?;
+        let own = manifest.artifact_type().filter(|artifact_type| !artifact_type.is_empty());
+        let artifact_type = match (own, manifest.shape()) {
+            (Some(own), _) => Some(own.to_owned()),
+            (None, Shape::Image { config, .. }) => Some(config.media_type.clone()),
+            (None, Shape::Index { .. }) => None,
+        };
+        Ok(Some(Self {
+            subject: subject.digest.clone(),
+            artifact_type,
+            annotations: annotated.annotations.unwrap_or_default(),
+        }))
+    }
 }
 
 /// A line in the list of referrers: a descriptor (distribution-spec, "Listing Referrers").
@@ -162,6 +217,21 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
         digest: &Digest,
         from: Option<&Repository>,
     ) -> Result<bool, StoreError>;
+
+    /// Which of these the repository has no blob of: those that a manifest names, asked for at once.
+    async fn missing_blobs(
+        &self,
+        repository: &Repository,
+        digests: &[Digest],
+    ) -> Result<Vec<Digest>, StoreError> {
+        let mut missing = Vec::new();
+        for digest in digests {
+            if self.blob_size(repository, digest).await?.is_none() {
+                missing.push(digest.clone());
+            }
+        }
+        Ok(missing)
+    }
 
     /// Takes a blob out of the repository; false where it was not in it.
     async fn delete_blob(&self, repository: &Repository, digest: &Digest) -> Result<bool, StoreError>;
