@@ -8,7 +8,8 @@ use std::process::{Command, Output};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use idp_test_support::peers::{
-    self, CraneRegistry, Distribution, DockerAuth, Dockerd, Gitea, Login, Moto, Olareg, Options, Zot,
+    self, CraneRegistry, Distribution, DockerAuth, Dockerd, Gitea, Login, Moto, Olareg, Options, VersityGw,
+    Zot,
 };
 
 const USER: &str = "someone";
@@ -215,4 +216,17 @@ async fn moto_knows_its_keys_and_nobody_else() {
         moto.requests().await.expect("a log").into_iter().map(|one| (one.target, one.status)).collect();
     let expect = [("/CreateRepository", 200), ("/PutImage", 200), ("/unknown", 403)];
     assert_eq!(asked, expect.map(|(target, status)| (target.to_owned(), status)), "{}", moto.log());
+}
+
+#[tokio::test]
+async fn versitygw_lets_nobody_in_without_a_signature() {
+    let Some(service) = peers::require(VersityGw::start(&["registry"]).await, "versitygw") else { return };
+    let address = service.server().address();
+    let mut stream = TcpStream::connect(address).expect("the server listens");
+    write!(stream, "GET /registry HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer in UTF-8");
+    assert!(answer.contains(" 403 ") && answer.contains("<Code>AccessDenied</Code>"), "{answer}");
+    let requests = service.requests();
+    assert!(requests.iter().any(|request| request.starts_with("GET /registry?")), "{requests:?}");
 }

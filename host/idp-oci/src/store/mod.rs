@@ -15,6 +15,7 @@ use std::io;
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use url::Url;
 
 use crate::blob::Blob;
 use crate::digest::Digest;
@@ -33,6 +34,8 @@ pub mod fsck;
 mod layout1;
 pub mod memory;
 mod rows;
+#[cfg(feature = "object-store")]
+pub mod object;
 #[cfg(test)]
 mod suite;
 pub mod upload;
@@ -79,6 +82,13 @@ pub enum StoreError {
         path: std::path::PathBuf,
         /// What the system says.
         error: io::Error,
+    /// The object store did not do what it was asked, though it was asked again.
+    #[error("the object store failed at `{object}`: {why}")]
+    Object {
+        /// Bucket and key.
+        object: String,
+        /// What the service said, and what can be done.
+        why: String,
     },
     /// A directory written by a newer idp.
     #[error("`{path}` has storage layout {found}; this idp reads layout {known}: use a newer idp")]
@@ -209,6 +219,12 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
 
     /// A blob of this repository, to be read; stays readable though it be deleted meanwhile.
     async fn blob(&self, repository: &Repository, digest: &Digest) -> Result<Option<Blob>, StoreError>;
+
+    /// An address outside of the registry at which this blob can be read for a while by whoever has the address; `None` where there
+    /// is none, and the bytes must come from here.
+    async fn blob_url(&self, _repository: &Repository, _digest: &Digest) -> Result<Option<Url>, StoreError> {
+        Ok(None)
+    }
 
     /// Makes a blob of `from` (or of whichever repository has it) a blob of `repository` too; false where there is none.
     async fn mount(

@@ -27,7 +27,7 @@ const GATHER: usize = 512 * 1024;
 pub struct UploadId([u8; 16]);
 
 impl UploadId {
-    fn random() -> std::io::Result<Self> {
+    pub(super) fn random() -> std::io::Result<Self> {
         let mut bytes = [0; 16];
         let mut filled = 0;
         while filled < bytes.len() {

@@ -25,6 +25,7 @@ mod http;
 pub mod moto;
 mod olareg;
 mod server;
+mod versitygw;
 mod zot;
 
 use std::env;
@@ -40,6 +41,7 @@ pub use gitea::{Gitea, GiteaOptions};
 pub use moto::Moto;
 pub use olareg::{Login, Olareg};
 pub use server::Server;
+pub use versitygw::VersityGw;
 pub use zot::Zot;
 
 /// Why a peer cannot take part in a test, and what would help.
