@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use http::header::{
     ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, IF_NONE_MATCH,
-    IF_RANGE, RANGE,
+    IF_RANGE, LOCATION, RANGE,
 };
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
@@ -29,6 +29,12 @@ pub(crate) async fn read(
     repository: &Repository,
     digest: &Digest,
 ) -> Result<Response, Error> {
+    if parts.method == Method::GET
+        && !is_known(&parts.headers, digest)
+        && let Some(url) = registry.store.blob_url(repository, digest).await?
+    {
+        return Ok(elsewhere(digest, url.as_str()));
+    }
     let Some(blob) = registry.store.blob(repository, digest).await? else {
         return Err(unknown(repository, digest));
     };
@@ -63,6 +69,17 @@ pub(crate) async fn read(
         *response.body_mut() = stream(&blob, range);
     }
     Ok(response)
+}
+
+/// Sends the client to where the bytes are; ranges are asked for there.
+fn elsewhere(digest: &Digest, url: &str) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::TEMPORARY_REDIRECT;
+    let headers = response.headers_mut();
+    insert(headers, CONTENT_DIGEST, digest.as_str());
+    insert(headers, LOCATION, url);
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(0));
+    response
 }
 
 pub(crate) async fn delete(

@@ -1,4 +1,4 @@
-//! The store on disk does what the store in memory does, whatever is asked of it in whatever order.
+//! The stores on disk and over a bucket do what the store in memory does, whatever is asked of them in whatever order.
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -129,6 +129,32 @@ proptest! {
                 let (expect, answer) = (take(&memory, step).await, take(&disk, step).await);
                 prop_assert_eq!(expect, answer, "the answer to {:?}", step);
                 prop_assert_eq!(see(&memory).await, see(&disk).await, "after {:?}", step);
+            }
+            Ok(())
+        })?;
+    }
+}
+
+#[cfg(feature = "object-store")]
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    /// Every step is taken by the one of two replicas and seen by the other.
+    #[test]
+    fn memory_and_two_replicas_over_a_bucket_agree(steps in proptest::collection::vec(step(), 1..24)) {
+        use crate::store::object::BucketStore;
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        runtime.block_on(async {
+            let memory = MemoryStore::default();
+            let mut one = BucketStore::in_memory().await.expect("opened");
+            let mut other = one.replica().await.expect("a replica");
+            for step in &steps {
+                if matches!(step, Step::Restart) {
+                    one = one.replica().await.expect("a replica");
+                }
+                let (expect, answer) = (take(&memory, step).await, take(&one, step).await);
+                prop_assert_eq!(expect, answer, "the answer to {:?}", step);
+                prop_assert_eq!(see(&memory).await, see(&other).await, "after {:?}", step);
+                std::mem::swap(&mut one, &mut other);
             }
             Ok(())
         })?;

@@ -67,10 +67,10 @@ impl VersityGw {
     }
 }
 
-/// `time | status | took | client | METHOD | path | error | query`
+/// `time | vgw | status | took | client | METHOD | path | error | query`
 fn request(line: &str) -> Option<String> {
     let fields: Vec<&str> = line.split('|').map(str::trim).collect();
-    let [_, _, _, _, method, path, rest @ ..] = &fields[..] else { return None };
+    let [_, _, _, _, _, method, path, rest @ ..] = &fields[..] else { return None };
     let query = rest.last().copied().unwrap_or_default();
     method.bytes().all(|byte| byte.is_ascii_uppercase()).then(|| format!("{method} {path}?{query}"))
 }

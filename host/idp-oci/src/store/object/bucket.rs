@@ -120,12 +120,12 @@ impl Bucket {
     }
 
     async fn put_if(&self, key: &str, payload: PutPayload, mode: PutMode) -> Result<bool, StoreError> {
+        let update = matches!(mode, PutMode::Update(_));
         let options = PutOptions { mode, ..PutOptions::default() };
         match self.objects.put_opts(&self.path(key)?, payload, options).await {
             Ok(_) => Ok(true),
-            Err(Error::AlreadyExists { .. } | Error::Precondition { .. } | Error::NotFound { .. }) => {
-                Ok(false)
-            }
+            Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => Ok(false),
+            Err(Error::NotFound { .. }) if update => Ok(false),
             Err(error) => Err(self.failed(key, error)),
         }
     }
@@ -243,12 +243,26 @@ impl Bucket {
 
 /// Cause and advice, in one line, without what may be secret.
 fn explain(error: Error) -> String {
+    let text = chain(&error);
     let advice = match &error {
+        // S3 says 403 to both; its answer says which.
+        _ if ["SignatureDoesNotMatch", "InvalidAccessKeyId", "ExpiredToken"]
+            .iter()
+            .any(|code| text.contains(code)) =>
+        {
+            UNAUTHENTICATED
+        }
         Error::PermissionDenied { .. } => "; let the registry's user read, write, list and delete there",
-        Error::Unauthenticated { .. } => "; check the credentials in the environment or in `credentialsFile`",
+        Error::Unauthenticated { .. } => UNAUTHENTICATED,
         Error::NotFound { .. } => "; the bucket, or an object that was there before, is gone",
         _ => "",
     };
+    format!("{}{advice}", redact(&text))
+}
+
+const UNAUTHENTICATED: &str = "; check the credentials in the environment or in `credentialsFile`";
+
+fn chain(error: &Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
@@ -258,13 +272,15 @@ fn explain(error: Error) -> String {
         }
         source = cause.source();
     }
-    format!("{}{advice}", redact(&text))
+    text
 }
 
 /// An address with its query may carry a signature; and answers of services can be pages long.
 fn redact(text: &str) -> String {
     const LONGEST: usize = 600;
     let mut shown = String::new();
+    // What was signed is of no use to people and may name more than it should.
+    let text = text.split("<StringToSign>").next().unwrap_or_default();
     for word in text.split_whitespace() {
         if !shown.is_empty() {
             shown.push(' ');

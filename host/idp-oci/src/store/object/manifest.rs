@@ -84,9 +84,7 @@ impl BucketStore {
         Ok(self.read_manifest(repository, digest).await?.map(|kept| kept.life))
     }
 
-    /// Keeps a manifest and all that hangs on it.
-    ///
-    /// Who deletes it meanwhile has deleted it after it was put: then what hangs on it goes too, and nothing comes back.
+    /// Keeps a manifest and all that hangs on it. Who deletes it meanwhile has deleted what was there before: it is put again.
     pub(super) async fn push_manifest(
         &self,
         repository: &Repository,
@@ -95,23 +93,38 @@ impl BucketStore {
         tags: &[Tag],
     ) -> Result<(), StoreError> {
         let digest = &manifest.digest;
-        let life = self.alive(repository, manifest, referral).await?;
-        let referrer = referral.map(|referral| keys::referrer(repository, &referral.subject, digest, life));
-        let entry = async {
-            match &referrer {
-                Some(key) => self.bucket().put(key, Bytes::new()).await,
-                None => Ok(()),
+        let mut missing: Vec<&Tag> = tags.iter().collect();
+        for attempt in 1..=ATTEMPTS {
+            let life = self.alive(repository, manifest, referral).await?;
+            let referrer =
+                referral.map(|referral| keys::referrer(repository, &referral.subject, digest, life));
+            let entry = async {
+                match &referrer {
+                    Some(key) => self.bucket().put(key, Bytes::new()).await,
+                    None => Ok(()),
+                }
+            };
+            let tagged = missing.iter().map(|tag| self.put_tag(repository, tag, digest, life));
+            let tagged = future::try_join_all(tagged);
+            let ((), (), tagged) = future::try_join3(self.know(repository, true), entry, tagged).await?;
+            missing =
+                missing.into_iter().zip(tagged).filter_map(|(tag, done)| (!done).then_some(tag)).collect();
+            // Every tag was put while the manifest was there: that it goes from here on is a deletion after the push.
+            if missing.is_empty() && !tags.is_empty() && referrer.is_none() {
+                return Ok(());
             }
-        };
-        let tagged = future::try_join_all(tags.iter().map(|tag| self.put_tag(repository, tag, digest, life)));
-        let ((), (), written) = future::try_join3(self.know(repository, true), entry, tagged).await?;
-        if self.life(repository, digest).await? == Some(life) {
-            return Ok(());
+            if self.life(repository, digest).await? == Some(life) && missing.is_empty() {
+                return Ok(());
+            }
+            if let Some(key) = referrer {
+                self.bucket().delete(&key).await?;
+            }
+            if missing.is_empty() {
+                return self.doubt(repository).await;
+            }
+            give_way(attempt).await;
         }
-        for key in written.into_iter().flatten().chain(referrer) {
-            self.bucket().delete(&key).await?;
-        }
-        self.doubt(repository).await
+        Err(contended(&keys::manifest(repository, digest)))
     }
 
     /// Sees to it that the object is there, and says in which life.

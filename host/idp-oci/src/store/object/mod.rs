@@ -16,13 +16,13 @@
 //! **Whatever can be deleted because of what was seen before has a key that is never used twice.** A deletion then hits exactly
 //! what was seen, however late it arrives, and never what somebody wrote since.
 //!
-//! - *Tags.* A tag is the greatest of its keys; every put writes a new one with the next turn, looks again, and takes away
-//!   the ones before it, or its own when somebody was later. Of two pushes at once one is last, as if they had come one after
+//! - *Tags.* A tag is the greatest of its keys that counts; every put writes a new one with the next turn, looks again, and takes
+//!   away the ones before it, or its own when somebody was later. Of two pushes at once one is last, as if they had come one after
 //!   the other. Key names carry the digest: a page of tags is a page of keys.
 //! - *Manifests* have one key, written if it is not there, with a random *life* in it. Tags and entries of referrers name the
 //!   life; they count only while the manifest has it. So deleting the one object deletes all of them at once, a manifest
 //!   that is pushed again comes without its old tags, and clearing up may take its time. A push looks at the life again before
-//!   it is acknowledged; if somebody deleted the manifest meanwhile, they did so after the push, and it takes its tags away.
+//!   it takes the place of another tag and before it is acknowledged; if the manifest was deleted meanwhile, it is put again.
 //! - *Referrers* are one empty object for each (subject, referrer), what they say is read out of the manifest: no list is ever
 //!   read, changed and written.
 //! - *The catalogue* has an entry for every repository that was ever known. Nobody deletes one; one that is marked

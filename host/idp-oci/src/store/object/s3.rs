@@ -66,8 +66,11 @@ async fn two_replicas_lose_no_tag() {
         tokio::spawn(async move {
             for number in 0..20 {
                 let manifest = numbered(number * 2 + which);
-                let tags =
-                    [tag(&format!("own-{which}-{number}")), tag("shared"), tag(&format!("pair-{number}"))];
+                let doomed = number % 5 == 4;
+                // `shared` names no manifest that is going to be deleted.
+                let moved = if doomed { "doomed" } else { "shared" };
+                let tags = [format!("own-{which}-{number}"), moved.to_owned(), format!("pair-{number}")]
+                    .map(|name| tag(&name));
                 store.put_manifest(&a, &manifest, None, &tags).await.expect("put");
                 let found = other.manifest(&a, &Target::Tag(tags[0].clone())).await.expect("read");
                 assert_eq!(
@@ -75,18 +78,16 @@ async fn two_replicas_lose_no_tag() {
                     Some(&manifest.digest),
                     "seen by the other"
                 );
-                let shared = other.manifest(&a, &Target::Tag(tags[1].clone())).await.expect("read");
+                let shared = other.manifest(&a, &Target::Tag(tag("shared"))).await.expect("read");
                 assert!(shared.is_some(), "a tag that is only moved is always there");
-                if number % 5 == 4 {
-                    // Takes `own` with it, and `shared` or `pair` if they still name it.
+                if doomed {
+                    // Takes `own` with it, and `doomed` and `pair` if they still name it.
                     assert!(other.delete_manifest(&a, &manifest.digest).await.expect("deleted"));
                     assert!(!store.has_manifest(&a, &manifest.digest).await.expect("read"));
-                    store.put_manifest(&a, &numbered(1000), None, &[tag("shared")]).await.expect("put");
                 }
             }
         })
     });
-    // `shared` may be gone between a deletion and the next push of it; so one that is never deleted stands in first.
     replicas[0].put_manifest(&a, &numbered(1000), None, &[tag("shared")]).await.expect("put");
     let mut failed = 0;
     for task in work.collect::<Vec<_>>() {
@@ -174,4 +175,44 @@ async fn a_page_costs_about_a_page() {
     assert_eq!((listing.entries[0].as_str(), listing.entries.len(), listing.more), ("v050", 10, true));
     let requests = service.requests().split_off(before);
     assert_eq!(requests.len(), 1, "{requests:?}");
+}
+
+/// The registry itself over the service: a push to one replica, a pull from the other, and the way to the service's own address.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_to_one_registry_is_pulled_from_another() {
+    use crate::server::{ServeOptions, serve};
+    let Some(service) = started().await else { return };
+    let redirecting = ObjectSettings { redirect: true, ..settings(&service, "served") };
+    let stop = tokio_util::sync::CancellationToken::new();
+    let mut bases = Vec::new();
+    for settings in [settings(&service, "served"), redirecting] {
+        let store = BucketStore::open(&settings, service.variables()).await.expect("opened");
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        bases.push(format!("http://{}/v2/a", listener.local_addr().expect("an address")));
+        tokio::spawn(serve(ServeOptions::new(listener, Arc::new(store)), stop.clone()));
+    }
+    let client =
+        reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().expect("a client");
+    let content = vec![5_u8; 6 * 1024 * 1024];
+    let digest = Digest::of(&content);
+    let upload = format!("{}/blobs/uploads/?digest={digest}", bases[0]);
+    let answer = client.post(upload).body(content.clone()).send().await.expect("an answer");
+    assert_eq!(answer.status(), 201);
+    // A session is the replica's that opened it: another one has never heard of it, and the client begins anew.
+    let begun = client.post(format!("{}/blobs/uploads/", bases[0])).send().await.expect("an answer");
+    let location = begun.headers()["location"].to_str().expect("text").to_owned();
+    let elsewhere = format!("{}{location}", bases[1].trim_end_matches("/v2/a"));
+    let answer = client.patch(elsewhere).body("abc").send().await.expect("an answer");
+    assert_eq!(answer.status(), 404);
+    assert!(answer.text().await.expect("a body").contains("BLOB_UPLOAD_UNKNOWN"));
+    let answer = client.get(format!("{}/blobs/{digest}", bases[0])).header("range", "bytes=6-9").send().await;
+    let answer = answer.expect("an answer");
+    assert_eq!((answer.status().as_u16(), answer.bytes().await.expect("a body").len()), (206, 4));
+    let answer = client.get(format!("{}/blobs/{digest}", bases[1])).send().await.expect("an answer");
+    assert_eq!(answer.status(), 307);
+    let address = answer.headers()["location"].to_str().expect("text").to_owned();
+    assert!(address.starts_with(&service.endpoint()), "{address}");
+    let answer = client.get(address).send().await.expect("an answer");
+    assert!(answer.bytes().await.expect("a body") == content);
+    stop.cancel();
 }

@@ -32,7 +32,6 @@ use super::bucket::Entry;
 use super::keys::{BlobEntry, Content, LEAVING, Membership};
 use super::manifest::Kept;
 use super::staged::Record;
-use super::tag::Named;
 use super::{AT_ONCE, BucketStore, fresh, keys, last_part};
 use crate::digest::Digest;
 use crate::manifest::{Manifest, Shape};
@@ -354,7 +353,7 @@ impl Sweep<'_> {
         Ok(())
     }
 
-    /// Whether a life is over. The manifests were looked through before, so one that is not among them is asked for again.
+    /// Whether a life is over. The manifests were looked through before; one that is not among them is asked for again.
     async fn is_over(
         &self,
         marked: &Marked,
@@ -370,43 +369,36 @@ impl Sweep<'_> {
 
     async fn tags(&mut self, marked: &Marked) -> Result<(), StoreError> {
         let mut entries = self.store.bucket().list(keys::TAGS, None);
-        let mut current: (Option<Repository>, Named) = (None, Named::default());
-        loop {
-            let entry = entries.try_next().await?;
-            let read = entry.as_ref().and_then(|entry| {
-                let (repository, _) = keys::of_repository(keys::TAGS, &entry.key)?;
-                let (tag, read) = super::tag::parse(&entry.key)?;
-                Some((repository, tag.to_owned(), read))
-            });
-            let same = read.as_ref().is_some_and(|(repository, tag, _)| {
-                current.0.as_ref() == Some(repository) && current.1.tag == *tag
-            });
-            if !same && let (Some(repository), named) = std::mem::take(&mut current) {
-                self.tag(marked, &repository, named).await?;
+        // Those of one tag, in order.
+        let mut of_tag: Vec<String> = Vec::new();
+        let mut tag = String::new();
+        while let Some(entry) = entries.try_next().await? {
+            let Some((of, _)) = entry.key.rsplit_once('/') else { continue };
+            if of != tag {
+                self.tag(marked, std::mem::take(&mut of_tag)).await?;
+                of.clone_into(&mut tag);
             }
-            let Some(entry) = entry else { return Ok(()) };
-            if let Some((repository, tag, read)) = read {
-                current.0 = Some(repository);
-                current.1.tag = tag;
-                current.1.keys.push(entry.key);
-                current.1.counts = Some(read);
-            }
+            of_tag.push(entry.key);
         }
+        self.tag(marked, of_tag).await
     }
 
-    async fn tag(
-        &mut self,
-        marked: &Marked,
-        repository: &Repository,
-        named: Named,
-    ) -> Result<(), StoreError> {
-        let Some(counts) = named.counts else { return Ok(()) };
-        let over = self.is_over(marked, repository, &counts.digest, counts.life).await?;
-        // Those before the last count for nothing either way.
-        let stale = if over { &named.keys[..] } else { &named.keys[..named.keys.len() - 1] };
+    /// Keys of lives that are over go, and those before one that counts: what comes after may not count yet.
+    async fn tag(&mut self, marked: &Marked, keys: Vec<String>) -> Result<(), StoreError> {
+        let mut stale = Vec::new();
+        for (index, key) in keys.iter().enumerate().rev() {
+            let Some((repository, _)) = keys::of_repository(keys::TAGS, key) else { continue };
+            let Some((_, entry)) = super::tag::parse(key) else { continue };
+            if self.is_over(marked, &repository, &entry.digest, entry.life).await? {
+                stale.push(key.clone());
+            } else {
+                stale.splice(..0, keys[..index].iter().cloned());
+                break;
+            }
+        }
         self.swept.stale += stale.len() as u64;
         if !self.dry_run {
-            self.store.delete_in_order(stale).await?;
+            self.store.delete_in_order(&stale).await?;
         }
         Ok(())
     }

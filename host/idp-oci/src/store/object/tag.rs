@@ -1,4 +1,8 @@
-//! Tags: the greatest of a tag's keys counts, while the manifest that it names has the life that it names.
+//! Tags: of a tag's keys the greatest counts whose manifest has the life that the key names.
+//!
+//! What this keeps, whatever replicas do at once: a tag that was acknowledged goes only by a later push of the tag, by its deletion, or
+//! with its manifest; a push of a tag and a deletion of the manifest that it names end as if one had come after
+//! the other. Only *while* these two run at once may a reader see the tag come and go.
 
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
@@ -17,30 +21,34 @@ impl BucketStore {
         entries.map_ok(|entry| entry.key).try_collect().await
     }
 
-    /// Points the tag at a manifest, and gives the key that does. `None` where somebody was later: theirs counts.
+    /// Points the tag at a manifest in this life. False where that life was over before anybody could have seen the tag: then
+    /// nothing was changed.
     pub(super) async fn put_tag(
         &self,
         repository: &Repository,
         tag: &Tag,
         digest: &Digest,
         life: UploadId,
-    ) -> Result<Option<String>, StoreError> {
+    ) -> Result<bool, StoreError> {
         let before = self.tag_keys(repository, tag).await?;
         let greatest = before.last().and_then(|key| TagEntry::parse(last_part(key)));
         let turn = greatest.map_or(0, |entry| entry.turn).saturating_add(1);
-        let key = TagEntry { turn, id: fresh()?, life, digest: digest.clone() }.key(repository, tag.as_str());
-        self.bucket().put(&key, Bytes::new()).await?;
+        let own = TagEntry { turn, id: fresh()?, life, digest: digest.clone() }.key(repository, tag.as_str());
+        self.bucket().put(&own, Bytes::new()).await?;
         // Who looked before us and wrote after us cannot have seen ours. One of us must go, or deleting the other's would
-        // one day bring this one back.
+        // one day bring this one back. But only one that is known to count, now that its key is there, may take the place
+        // of others: the manifest that it names may have been deleted before the key was written.
         let after = self.tag_keys(repository, tag).await?;
-        if after.last().is_some_and(|last| *last > key) {
-            self.bucket().delete(&key).await?;
-            return Ok(None);
+        for (index, key) in after.iter().enumerate().rev().filter(|(_, key)| **key >= own) {
+            let Some(entry) = TagEntry::parse(last_part(key)) else { continue };
+            if self.life(repository, &entry.digest).await? == Some(entry.life) {
+                self.delete_in_order(&after[..index]).await?;
+                return Ok(true);
+            }
         }
-        for older in after.iter().filter(|older| **older < key) {
-            self.bucket().delete(older).await?;
-        }
-        Ok(Some(key))
+        self.bucket().delete(&own).await?;
+        // Somebody took ours away already. In this life: by a later push or by deleting the tag, and so after ours.
+        Ok(!after.contains(&own) && self.life(repository, digest).await? == Some(life))
     }
 
     pub(super) async fn resolve(
@@ -51,17 +59,18 @@ impl BucketStore {
         let mut seen = None;
         for attempt in 1..=ATTEMPTS {
             let keys = self.tag_keys(repository, tag).await?;
-            let Some(key) = keys.last() else { return Ok(None) };
-            let Some(entry) = TagEntry::parse(last_part(key)) else { return Ok(None) };
-            let kept = self.read_manifest(repository, &entry.digest).await?;
-            if let Some(kept) = kept.filter(|kept| kept.life == entry.life) {
-                return Ok(Some(kept.into_stored(&entry.digest)));
+            for key in keys.iter().rev() {
+                let Some(entry) = TagEntry::parse(last_part(key)) else { continue };
+                let kept = self.read_manifest(repository, &entry.digest).await?;
+                if let Some(kept) = kept.filter(|kept| kept.life == entry.life) {
+                    return Ok(Some(kept.into_stored(&entry.digest)));
+                }
             }
-            // The manifest may be gone because the tag was moved off it after the list was read.
-            if seen.as_ref() == Some(key) {
+            // The manifests may be gone because the tag was moved off them after the list was read.
+            if keys.is_empty() || seen.as_ref() == Some(&keys) {
                 return Ok(None);
             }
-            seen = Some(key.clone());
+            seen = Some(keys);
             if attempt > 1 {
                 give_way(attempt).await;
             }
@@ -71,10 +80,10 @@ impl BucketStore {
 
     pub(super) async fn remove_tag(&self, repository: &Repository, tag: &Tag) -> Result<bool, StoreError> {
         let keys = self.tag_keys(repository, tag).await?;
-        let Some(entry) = keys.last().and_then(|key| TagEntry::parse(last_part(key))) else {
-            return Ok(false);
-        };
-        let counted = self.life(repository, &entry.digest).await? == Some(entry.life);
+        let mut counted = false;
+        for entry in keys.iter().filter_map(|key| TagEntry::parse(last_part(key))) {
+            counted = counted || self.life(repository, &entry.digest).await? == Some(entry.life);
+        }
         self.delete_in_order(&keys).await?;
         Ok(counted)
     }
@@ -87,33 +96,27 @@ impl BucketStore {
         Ok(())
     }
 
-    /// Takes tags off the list that name a life of this manifest which is over.
+    /// Takes keys of tags off the list that name a life of this manifest which is over.
     ///
-    /// The life is asked for after the tags: one that a tag had then and the manifest has not now never comes back.
+    /// The life is asked for after the keys: one that a key had then and the manifest has not now never comes back. Keys that
+    /// name other manifests are left alone, those below too: they may count.
     pub(super) async fn clear_tags(
         &self,
         repository: &Repository,
         digest: &Digest,
     ) -> Result<(), StoreError> {
-        let mut entries = self.bucket().list(&keys::tags(repository), None);
-        let mut naming = Vec::new();
-        let mut current = Named::default();
-        while let Some(entry) = entries.try_next().await? {
-            let Some((tag, read)) = parse(&entry.key) else { continue };
-            if current.tag != tag {
-                naming.extend(std::mem::take(&mut current).naming(digest));
-                tag.clone_into(&mut current.tag);
-            }
-            current.keys.push(entry.key.clone());
-            current.counts = Some(read);
-        }
-        naming.extend(current.naming(digest));
+        let entries = self.bucket().list(&keys::tags(repository), None);
+        let naming = entries.try_filter_map(async |entry| {
+            let named = parse(&entry.key).filter(|(_, named)| named.digest == *digest);
+            Ok(named.map(|(_, named)| named.life).map(|life| (entry.key, life)))
+        });
+        let naming: Vec<(String, UploadId)> = naming.try_collect().await?;
         if naming.is_empty() {
             return Ok(());
         }
         let life = self.life(repository, digest).await?;
-        for (keys, _) in naming.iter().filter(|(_, named)| life != Some(*named)) {
-            self.delete_in_order(keys).await?;
+        for (key, _) in naming.iter().filter(|(_, named)| life != Some(*named)) {
+            self.bucket().delete(key).await?;
         }
         Ok(())
     }
@@ -144,22 +147,6 @@ impl BucketStore {
             return Ok(None);
         }
         Ok(Some(listing))
-    }
-}
-
-/// A tag with all of its keys, while a list goes by.
-#[derive(Debug, Default)]
-pub(super) struct Named {
-    pub(super) tag: String,
-    pub(super) keys: Vec<String>,
-    pub(super) counts: Option<TagEntry>,
-}
-
-impl Named {
-    /// Its keys, and the life that it names, if this is the manifest that it names.
-    fn naming(self, digest: &Digest) -> Option<(Vec<String>, UploadId)> {
-        let counts = self.counts.filter(|counts| counts.digest == *digest)?;
-        Some((self.keys, counts.life))
     }
 }
 
