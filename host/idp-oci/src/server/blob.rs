@@ -8,8 +8,8 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use http::header::{
-    ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, IF_NONE_MATCH,
-    IF_RANGE, RANGE,
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderName, HeaderValue,
+    IF_NONE_MATCH, IF_RANGE, RANGE,
 };
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
@@ -23,6 +23,9 @@ use crate::store::OCTETS;
 
 pub(crate) const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 
+/// Content under its digest never changes. Private, as others may not be allowed to have it.
+pub(crate) const FOR_EVER: HeaderValue = HeaderValue::from_static("private, max-age=31536000, immutable");
+
 pub(crate) async fn read(
     registry: &Registry,
     parts: &Parts,
@@ -35,6 +38,7 @@ pub(crate) async fn read(
     let size = blob.descriptor.size;
     let mut response = Response::new(Body::empty());
     identify(response.headers_mut(), digest);
+    response.headers_mut().insert(CACHE_CONTROL, FOR_EVER);
     if is_known(&parts.headers, digest) {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         return Ok(response);
