@@ -108,6 +108,10 @@ async fn pushes_pulls_mounts_and_is_refused() {
         let told = eve.bad(&["ls", &at("team/app")]);
         assert!(told.contains("UNAUTHORIZED"), "{kind}: {told}");
         assert_eq!(registry.count("GET /token 200") > 0, kind == "token", "{:?}", registry.requests());
-        assert!(!registry.requests().iter().any(|request| request.contains(" 5")), "{:?}", registry.requests());
+        assert!(
+            !registry.requests().iter().any(|request| request.contains(" 5")),
+            "{:?}",
+            registry.requests()
+        );
     }
 }

@@ -61,7 +61,10 @@ impl Registry {
     /// Requests so far: `GET /v2/ 401`.
     fn requests(&self) -> Vec<String> {
         let events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
-        events.iter().map(|event| format!("{} {} {}", event.method, event.path, event.status.as_u16())).collect()
+        events
+            .iter()
+            .map(|event| format!("{} {} {}", event.method, event.path, event.status.as_u16()))
+            .collect()
     }
 
     /// How many of them begin so.

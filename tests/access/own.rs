@@ -27,7 +27,11 @@ pub(crate) fn client(registry: &Registry, credential: Credential) -> Client {
     let http = Http::new(HttpOptions { proxy_from_env: false, ..HttpOptions::default() });
     let base = base_url(&name, Scheme::Http).expect("a URL");
     let dialect = Arc::new(Standard::new(base, credential, http.clone()));
-    let options = ClientOptions { retry: RetryPolicy::immediate(2), operation: "test".to_owned(), ..ClientOptions::default() };
+    let options = ClientOptions {
+        retry: RetryPolicy::immediate(2),
+        operation: "test".to_owned(),
+        ..ClientOptions::default()
+    };
     Client::new(name, Scheme::Http, http, dialect, options).expect("a client")
 }
 
@@ -81,7 +85,7 @@ async fn by_password_and_by_token() {
         let bob = client(&registry, user("bob", "bob"));
         bob.check().await.expect("let in");
         push(&bob, "team/other", &["team/app"]).await.expect("pushed");
-        let read = bob.manifest(&name("team/app"), &tag()).await.expect("read");
+        let read = bob.manifest(&name("team/app"), &tag(), None).await.expect("read");
         assert_eq!(read.bytes(), manifest().bytes());
         for refused in [
             push(&bob, "public/app", &[]).await.map(drop),
@@ -94,9 +98,9 @@ async fn by_password_and_by_token() {
         alice.delete_manifest(&name("team/app"), &tag()).await.expect("deleted");
 
         let nobody = client(&registry, Credential::Anonymous);
-        let read = nobody.manifest(&name("public/app"), &tag()).await.expect("read");
+        let read = nobody.manifest(&name("public/app"), &tag(), None).await.expect("read");
         assert_eq!(read.bytes(), manifest().bytes());
-        nobody.manifest(&name("team/other"), &tag()).await.expect_err("not for everybody");
+        nobody.manifest(&name("team/other"), &tag(), None).await.expect_err("not for everybody");
         push(&nobody, "public/app", &[]).await.expect_err("not for everybody");
 
         // A wrong password is tried once, and said to be wrong.
@@ -107,7 +111,11 @@ async fn by_password_and_by_token() {
         assert!(!error.contains("wrong-password"), "{error}");
         assert_eq!(tried(&registry) - before, 2, "{kind}: {:?}", registry.requests());
         assert_eq!(registry.count("GET /token") > 0, kind == "token");
-        assert!(!registry.requests().iter().any(|request| request.contains(" 5")), "{:?}", registry.requests());
+        assert!(
+            !registry.requests().iter().any(|request| request.contains(" 5")),
+            "{:?}",
+            registry.requests()
+        );
     }
 }
 
@@ -119,7 +127,7 @@ async fn a_token_is_asked_for_once_for_many_requests() {
     push(&alice, "team/app", &[]).await.expect("pushed");
     let after_push = registry.count("GET /token 200");
     for _ in 0..5 {
-        alice.manifest(&name("team/app"), &tag()).await.expect("read");
+        alice.manifest(&name("team/app"), &tag(), None).await.expect("read");
     }
     assert_eq!(after_push, 1, "{:?}", registry.requests());
     assert!(registry.count("GET /token 200") <= 2, "{:?}", registry.requests());
@@ -130,6 +138,8 @@ async fn a_token_is_asked_for_once_for_many_requests() {
 async fn with_a_refresh_token_in_the_place_of_a_password() {
     let home = tempfile::tempdir().expect("a directory");
     let registry = Registry::start(home.path(), json!({"kind": "token"})).await;
+    // Nothing here speaks TLS.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let http = reqwest::Client::builder().no_proxy().build().expect("a client");
     let form = "grant_type=password&client_id=test&username=alice&password=ecila&access_type=offline";
     let request = http.post(format!("http://{}/token", registry.address)).body(form);

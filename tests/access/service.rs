@@ -30,12 +30,12 @@ async fn its_tokens_are_taken_for_what_they_are_for() {
         push(&writer, "public/app", &["team/app"]).await.expect("pushed");
         assert_eq!(writer.catalog().await.expect("listed").len(), 2);
         let (team, public) = ("team/app".parse().expect("a name"), "public/app".parse().expect("a name"));
-        reader.manifest(&team, &tag()).await.expect("read");
+        reader.manifest(&team, &tag(), None).await.expect("read");
         push(&reader, "team/app", &[]).await.expect_err("it may read");
         reader.delete_manifest(&team, &tag()).await.expect_err("it may read");
         let nobody = client(&registry, Credential::Anonymous);
-        nobody.manifest(&public, &tag()).await.expect("read");
-        nobody.manifest(&team, &tag()).await.expect_err("not for everybody");
+        nobody.manifest(&public, &tag(), None).await.expect("read");
+        nobody.manifest(&team, &tag(), None).await.expect_err("not for everybody");
         client(&registry, user("writer", "wrong")).check().await.expect_err("a wrong password");
         writer.delete_manifest(&team, &tag()).await.expect("deleted");
         assert_eq!(registry.count("GET /token"), 0);
