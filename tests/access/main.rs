@@ -4,11 +4,13 @@
 //! |---|---|
 //! | `own` | our client logs in by password and by token, mounts, is refused, and reads what is for everybody |
 //! | `crane` | another client does |
+//! | `docker` | a third does, and keeps a refresh token |
 //! | `service` | the registry takes the tokens of docker_auth |
 //!
 //! Requests are counted; no time is asserted.
 
 mod crane;
+mod docker;
 mod own;
 mod service;
 
