@@ -8,8 +8,8 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use http::header::{
-    ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, IF_NONE_MATCH,
-    IF_RANGE, LOCATION, RANGE,
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderName, HeaderValue,
+    IF_NONE_MATCH, IF_RANGE, LOCATION, RANGE,
 };
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
@@ -22,6 +22,9 @@ use crate::server::error::Error;
 use crate::store::OCTETS;
 
 pub(crate) const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+
+/// Content under its digest never changes. Private, as others may not be allowed to have it.
+pub(crate) const FOR_EVER: HeaderValue = HeaderValue::from_static("private, max-age=31536000, immutable");
 
 pub(crate) async fn read(
     registry: &Registry,
@@ -41,6 +44,7 @@ pub(crate) async fn read(
     let size = blob.descriptor.size;
     let mut response = Response::new(Body::empty());
     identify(response.headers_mut(), digest);
+    response.headers_mut().insert(CACHE_CONTROL, FOR_EVER);
     if is_known(&parts.headers, digest) {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         return Ok(response);

@@ -29,6 +29,11 @@ impl Incoming {
         Self { stream: body.into_data_stream(), patience, declared, received: 0, ended: false }
     }
 
+    /// How many bytes its length promises, where it has one.
+    pub(crate) fn declared(&self) -> Option<u64> {
+        self.declared
+    }
+
     /// How many bytes were read from it.
     pub(crate) fn received(&self) -> u64 {
         self.received

@@ -56,11 +56,11 @@ impl Error {
         Self { status, errors, headers: Box::default() }
     }
 
-    /// With another header.
+    /// With another header, also of a name that is there already.
     pub(crate) fn with(mut self, name: HeaderName, value: impl TryInto<HeaderValue>) -> Self {
         // What we send in headers was parsed before: names, digests, numbers.
         if let Ok(value) = value.try_into() {
-            self.headers.insert(name, value);
+            self.headers.append(name, value);
         }
         self
     }
@@ -84,7 +84,7 @@ impl From<UploadError> for Error {
     fn from(error: UploadError) -> Self {
         match error {
             UploadError::Unknown => Self::not_found("BLOB_UPLOAD_UNKNOWN", error.to_string()),
-            UploadError::TooMany(_) => {
+            UploadError::TooMany(_) | UploadError::TooManyOfOwner(_) => {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, "TOOMANYREQUESTS", error.to_string())
                     .with(http::header::RETRY_AFTER, HeaderValue::from_static("60"))
             }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
 use http::request::Parts;
 use http::{Method, StatusCode};
 use serde_json::json;
@@ -15,7 +15,7 @@ use crate::digest::{Digest, Hasher};
 use crate::manifest::{Descriptor, Manifest, Shape};
 use crate::media;
 use crate::name::{Repository, Tag, Target};
-use crate::server::blob::{CONTENT_DIGEST, accepted, identify, insert, is_known};
+use crate::server::blob::{CONTENT_DIGEST, FOR_EVER, accepted, identify, insert, is_known};
 use crate::server::body::Incoming;
 use crate::server::error::Error;
 use crate::server::page::Query;
@@ -24,9 +24,6 @@ use crate::store::{Referral, StoredManifest};
 
 const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
 const TAG: HeaderName = HeaderName::from_static("oci-tag");
-
-/// More tags in one request than anybody needs.
-const MOST_TAGS: usize = 100;
 
 pub(crate) async fn put(
     registry: &Registry,
@@ -43,7 +40,7 @@ pub(crate) async fn put(
     };
     let content_type = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let manifest = Manifest::parse(bytes, content_type)?;
-    let tags = tags(target, query)?;
+    let tags = tags(target, query, registry.limits.tags)?;
     check_references(registry, repository, &manifest).await?;
     let referral = Referral::of(&manifest)?;
     let stored = StoredManifest {
@@ -95,7 +92,7 @@ fn verify(expected: &Digest, bytes: &[u8]) -> Result<Digest, Error> {
 }
 
 /// The tag in the path, or those in `?tag=` beside a digest.
-fn tags(target: &Target, query: &Query) -> Result<Vec<Tag>, Error> {
+fn tags(target: &Target, query: &Query, most: usize) -> Result<Vec<Tag>, Error> {
     let mut tags = BTreeSet::new();
     if let Target::Tag(tag) = target {
         tags.insert(tag.clone());
@@ -106,8 +103,8 @@ fn tags(target: &Target, query: &Query) -> Result<Vec<Tag>, Error> {
             })?);
         }
     }
-    if tags.len() > MOST_TAGS {
-        let message = format!("a request names at most {MOST_TAGS} tags; send the others in another");
+    if tags.len() > most {
+        let message = format!("a request names at most {most} tags; send the others in another");
         return Err(Error::new(StatusCode::URI_TOO_LONG, "TAG_INVALID", message));
     }
     Ok(tags.into_iter().collect())
@@ -163,6 +160,9 @@ pub(crate) async fn read(
     };
     let mut response = Response::new(Body::empty());
     identify(response.headers_mut(), &manifest.digest);
+    let keep =
+        if matches!(target, Target::Digest(_)) { FOR_EVER } else { HeaderValue::from_static("no-cache") };
+    response.headers_mut().insert(CACHE_CONTROL, keep);
     if is_known(&parts.headers, &manifest.digest) {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         return Ok(response);

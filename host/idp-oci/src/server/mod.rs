@@ -6,78 +6,75 @@
 //!
 //! `route.rs` says what a request asks for; there is a file for every noun; `serve.rs` has the connections.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
 use http::header::{
-    ALLOW, AUTHORIZATION, CONTENT_LENGTH, EXPECT, HeaderName, HeaderValue, WWW_AUTHENTICATE,
+    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, EXPECT, HeaderName, HeaderValue,
     X_CONTENT_TYPE_OPTIONS,
 };
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
+use tokio::sync::Semaphore;
 
 use crate::manifest::MAX_MANIFEST;
-use crate::server::access::{Access, Action, Need, Refusal};
+use crate::name::Repository;
+use crate::server::access::{Access, Action, Need};
 use crate::server::body::Incoming;
 use crate::server::error::Error;
+use crate::server::gate::Throttles;
 use crate::server::page::Query;
 use crate::server::route::{Misrouted, Route};
+use crate::server::sender::Network;
 use crate::store::Store;
-use crate::store::upload::{UploadLimits, Uploads};
+use crate::store::upload::Uploads;
 
 pub mod access;
+pub mod auth;
 mod blob;
 mod body;
 mod catalog;
 mod error;
+mod gate;
 pub mod htpasswd;
+pub mod limits;
 mod manifest;
 mod page;
+pub mod pattern;
+mod private;
 mod referrer;
 mod route;
+pub mod rules;
+mod scope;
+pub mod sender;
 mod serve;
 mod tag;
 #[cfg(test)]
 mod tests;
+pub mod throttle;
+pub mod token;
 mod upload;
+pub mod users;
 
+pub use limits::Limits;
+pub use scope::Scope;
 pub use serve::{ServeOptions, serve};
 
 const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
 
-/// What a registry puts up with.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// The largest manifest, in bytes; at most [`MAX_MANIFEST`].
-    pub manifest_bytes: u64,
-    /// Whether an index may name manifests that are not here (yet).
-    pub sparse_indexes: bool,
-    /// How long a client may take for its headers, and an unused connection is kept.
-    pub header_patience: Duration,
-    /// How long a body may pause.
-    pub body_patience: Duration,
-    /// Connections at once; others wait to be accepted.
-    pub connections: usize,
-    /// Sessions of uploads.
-    pub uploads: UploadLimits,
-}
+const POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'; sandbox");
 
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            manifest_bytes: 4 * 1024 * 1024,
-            sparse_indexes: true,
-            header_patience: Duration::from_secs(60),
-            body_patience: Duration::from_secs(60),
-            connections: 1024,
-            uploads: UploadLimits::default(),
-        }
-    }
-}
+/// Of everything that changes, or is for one user.
+const NOT_KEPT: HeaderValue = HeaderValue::from_static("no-store");
+
+/// Where a connection comes from; an extension of each of its requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Peer(pub(crate) SocketAddr);
 
 /// A request and how it was answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,6 +102,11 @@ pub struct Registry {
     access: Arc<dyn Access>,
     limits: Limits,
     observer: Option<Observer>,
+    throttles: Arc<Throttles>,
+    /// A permit for each blob that is received.
+    receiving: Arc<Semaphore>,
+    /// Proxies that are believed.
+    proxies: Arc<[Network]>,
 }
 
 impl std::fmt::Debug for Registry {
@@ -128,7 +130,22 @@ impl Registry {
     ) -> Self {
         let uploads = Arc::new(Uploads::new(Arc::clone(&store), limits.uploads));
         let limits = Limits { manifest_bytes: limits.manifest_bytes.min(MAX_MANIFEST), ..limits };
-        Self { store, uploads, access, limits, observer }
+        Self {
+            store,
+            uploads,
+            access,
+            limits,
+            observer,
+            throttles: gate::throttles(&limits),
+            receiving: Arc::new(Semaphore::new(limits.receiving)),
+            proxies: Arc::default(),
+        }
+    }
+
+    /// The same behind these proxies, which are believed in what they say of clients.
+    #[must_use]
+    pub fn behind(self, proxies: Arc<[Network]>) -> Self {
+        Self { proxies, ..self }
     }
 
     /// The registry as a service: everything under `/v2`.
@@ -141,18 +158,9 @@ impl Registry {
         &self.uploads
     }
 
-    async fn allow(&self, parts: &Parts, need: Need<'_>) -> Result<Option<String>, Error> {
-        let authorization = parts.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-        self.access.check(authorization, need).await.map_err(|refusal| match refusal {
-            Refusal::Unauthenticated { challenge } => {
-                let message = "this registry wants you to log in";
-                Error::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", message)
-                    .with(WWW_AUTHENTICATE, challenge)
-            }
-            Refusal::Denied => {
-                Error::new(StatusCode::FORBIDDEN, "DENIED", "you may not do this with this repository")
-            }
-        })
+    /// Whether connections are encrypted.
+    fn is_tls(&self) -> bool {
+        false
     }
 
     async fn answer(
@@ -161,6 +169,12 @@ impl Registry {
         incoming: &mut Incoming,
         user: &mut Option<String>,
     ) -> Result<Response, Error> {
+        self.limits.check_head(parts)?;
+        if parts.uri.path() == token::PATH
+            && let Some(issuer) = self.access.token_issuer()
+        {
+            return token::answer(self, issuer, parts, incoming, user).await;
+        }
         let route = match route::route(&parts.method, parts.uri.path()) {
             Ok(route) => route,
             Err(misrouted) => {
@@ -169,11 +183,15 @@ impl Registry {
                 return Err(refuse(&parts.method, &misrouted));
             }
         };
-        *user = self.allow(parts, need(&route)).await?;
         let query = Query::of(parts);
+        let source = mount_source(&route, &query);
+        let mut needs = vec![need(&route)];
+        needs.extend(source.as_ref().map(|source| Need::Repository(source, Action::Pull)));
+        let requester = self.admit(parts, &needs).await?;
+        user.clone_from(&requester.identity.user);
         match &route {
             Route::Ping => Ok(page::json(&serde_json::json!({}), "application/json")),
-            Route::Catalogue => catalog::list(self, &query).await,
+            Route::Catalogue => catalog::list(self, &requester, &query).await,
             Route::ListTags { repository } => tag::list(self, repository, &query).await,
             Route::ListReferrers { repository, subject } => {
                 referrer::list(self, repository, subject, &query).await
@@ -181,7 +199,7 @@ impl Registry {
             Route::ReadBlob { repository, digest } => blob::read(self, parts, repository, digest).await,
             Route::DeleteBlob { repository, digest } => blob::delete(self, repository, digest).await,
             Route::BeginUpload { repository } => {
-                upload::begin(self, parts, incoming, repository, &query).await
+                upload::begin(self, &requester, incoming, repository, &query).await
             }
             Route::AppendUpload { repository, id } => {
                 upload::append(self, parts, incoming, repository, id).await
@@ -221,6 +239,12 @@ fn need(route: &Route) -> Need<'_> {
         }
     };
     Need::Repository(repository, action)
+}
+
+/// Where a blob is to be mounted from: a token for the request has to be for both repositories.
+fn mount_source(route: &Route, query: &Query) -> Option<Repository> {
+    let mounts = matches!(route, Route::BeginUpload { .. }) && query.get("mount").is_some();
+    query.get("from").filter(|_| mounts)?.parse().ok()
 }
 
 fn refuse(method: &Method, misrouted: &Misrouted) -> Error {
@@ -271,6 +295,9 @@ async fn respond(registry: Registry, request: Request) -> Response {
     let headers = response.headers_mut();
     headers.insert(API_VERSION, HeaderValue::from_static("registry/2.0"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    // What somebody pushed must not run as a page of this registry, whatever its media type says.
+    headers.entry(CONTENT_SECURITY_POLICY).or_insert(POLICY);
+    headers.entry(CACHE_CONTROL).or_insert(NOT_KEPT);
     let sent = if parts.method == Method::HEAD { 0 } else { length(headers).unwrap_or(0) };
     let event = Event {
         method: parts.method,

@@ -7,10 +7,8 @@ use url::form_urlencoded;
 use axum::response::{IntoResponse as _, Response};
 
 use crate::server::error::Error;
+use crate::server::limits::Limits;
 use crate::store::{Listing, Page};
-
-/// What a page has at most, and without `n`.
-const MOST: usize = 1000;
 
 /// The decoded query of a request.
 #[derive(Debug)]
@@ -32,14 +30,19 @@ impl Query {
         self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
-    /// The page that is asked for.
-    pub(crate) fn page(&self) -> Result<Page, Error> {
+    /// The page that is asked for, within what a page may have.
+    pub(crate) fn page(&self, limits: &Limits) -> Result<Page, Error> {
+        let most = limits.page_entries;
         let limit = match self.get("n") {
-            None => MOST,
-            Some(text) => text.parse::<usize>().map(|n| n.min(MOST)).map_err(|_| {
+            None => most,
+            // A number too large for us is more than a page has.
+            Some(text) if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) => {
+                text.parse().map_or(most, |n: usize| n.min(most))
+            }
+            Some(text) => {
                 let message = format!("`n` is the number of entries wanted, and not `{text}`");
-                Error::bad_request("PAGINATION_NUMBER_INVALID", message)
-            })?,
+                return Err(Error::bad_request("PAGINATION_NUMBER_INVALID", message));
+            }
         };
         Ok(Page { after: self.get("last").filter(|last| !last.is_empty()).map(str::to_owned), limit })
     }

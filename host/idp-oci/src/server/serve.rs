@@ -14,7 +14,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::server::access::Access;
-use crate::server::{Limits, Observer, Registry};
+use crate::server::sender::Network;
+use crate::server::{Limits, Observer, Peer, Registry};
 use crate::store::Store;
 
 /// How often uploads that nobody goes on with are looked for.
@@ -33,6 +34,8 @@ pub struct ServeOptions {
     pub access: Arc<dyn Access>,
     /// Within what.
     pub limits: Limits,
+    /// Proxies before it, which are believed in what they say of clients.
+    pub proxies: Arc<[Network]>,
     /// Told of every request.
     pub observer: Option<Observer>,
     /// How long requests may go on after the shutdown.
@@ -47,6 +50,7 @@ impl ServeOptions {
             store,
             access: Arc::new(crate::server::access::Open),
             limits: Limits::default(),
+            proxies: Arc::default(),
             observer: None,
             grace: Duration::from_secs(10),
         }
@@ -69,8 +73,8 @@ impl std::fmt::Debug for ServeOptions {
 /// Serves until `shutdown`. Then nobody new is let in, requests under way get their answer, and after the grace the rest
 /// is cut off. Fails only if the listener cannot accept at all.
 pub async fn serve(options: ServeOptions, shutdown: CancellationToken) -> io::Result<()> {
-    let ServeOptions { listener, store, access, limits, observer, grace } = options;
-    let registry = Registry::new(store, access, limits, observer);
+    let ServeOptions { listener, store, access, limits, proxies, observer, grace } = options;
+    let registry = Registry::new(store, access, limits, observer).behind(proxies);
     let tracker = TaskTracker::new();
     let cut_off = CancellationToken::new();
     let places = Arc::new(Semaphore::new(limits.connections));
@@ -79,7 +83,7 @@ pub async fn serve(options: ServeOptions, shutdown: CancellationToken) -> io::Re
         let next = async {
             // The semaphore is never closed.
             let place = Arc::clone(&places).acquire_owned().await.map_err(io::Error::other)?;
-            listener.accept().await.map(|(stream, _)| (stream, place))
+            listener.accept().await.map(|(stream, peer)| (stream, Peer(peer), place))
         };
         let accepted = tokio::select! {
             () = shutdown.cancelled() => break Ok(()),
@@ -90,10 +94,10 @@ pub async fn serve(options: ServeOptions, shutdown: CancellationToken) -> io::Re
             accepted = next => accepted,
         };
         match accepted {
-            Ok((stream, place)) => {
+            Ok((stream, peer, place)) => {
                 // Answers are small and come at once; a client that went away before is noticed when it is written to.
                 let _ = stream.set_nodelay(true);
-                let connection = connection(stream, registry.clone(), shutdown.clone());
+                let connection = connection(stream, peer, registry.clone(), shutdown.clone());
                 let cut_off = cut_off.clone();
                 tracker.spawn(async move {
                     cut_off.run_until_cancelled(connection).await;
@@ -121,11 +125,11 @@ fn is_fatal(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported)
 }
 
-async fn connection<S>(stream: S, registry: Registry, shutdown: CancellationToken)
+async fn connection<S>(stream: S, peer: Peer, registry: Registry, shutdown: CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let service = TowerToHyperService::new(registry.router());
+    let service = TowerToHyperService::new(registry.router().layer(axum::Extension(peer)));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(registry.limits.header_patience)

@@ -19,7 +19,7 @@ pub(crate) async fn list(
     repository: &Repository,
     query: &Query,
 ) -> Result<Response, Error> {
-    let page = query.page()?;
+    let page = query.page(&registry.limits)?;
     let Some(listing) = registry.store.tags(repository, &page).await? else {
         return Err(unknown_repository(repository));
     };

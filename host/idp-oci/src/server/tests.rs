@@ -12,13 +12,16 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::access::{Access, Action, Need, Open, Refusal};
+use super::access::{Access, Action, Caller, Identity, Need, Open, Unidentified, Why};
 use super::{Event, Limits, ServeOptions, serve};
 use crate::digest::Digest;
 use crate::media;
 use crate::store::Store;
 use crate::store::fs::FsStore;
 use crate::store::memory::MemoryStore;
+
+mod access;
+mod hostile;
 
 struct Server {
     base: String,
@@ -360,15 +363,21 @@ struct Owner;
 
 #[async_trait::async_trait]
 impl Access for Owner {
-    async fn check(&self, authorization: Option<&str>, need: Need<'_>) -> Result<Option<String>, Refusal> {
-        let user = authorization
-            .ok_or_else(|| Refusal::Unauthenticated { challenge: "Basic realm=\"x\"".into() })?;
-        let allowed = match need {
+    async fn identify(&self, caller: &Caller<'_>) -> Result<Identity, Unidentified> {
+        Ok(caller.authorization.map_or_else(Identity::default, Identity::user))
+    }
+
+    fn permits(&self, identity: &Identity, need: Need<'_>) -> bool {
+        let Some(user) = &identity.user else { return false };
+        match need {
             Need::Registry => true,
             Need::Catalogue | Need::AnyRepository(_) => false,
             Need::Repository(repository, action) => repository.as_str() == user && action != Action::Delete,
-        };
-        if allowed { Ok(Some(user.to_owned())) } else { Err(Refusal::Denied) }
+        }
+    }
+
+    fn challenges(&self, _caller: &Caller<'_>, _needs: &[Need<'_>], _why: Why) -> Vec<String> {
+        vec!["Basic realm=\"x\"".to_owned()]
     }
 }
 

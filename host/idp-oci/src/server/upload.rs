@@ -1,10 +1,14 @@
 //! Uploads: begin, mount, append, finish, ask, cancel (distribution-spec, "Pushing blobs"). Bytes stream into the session.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::response::Response;
 use http::header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderName, HeaderValue, LOCATION, RANGE};
 use http::request::Parts;
 use http::{HeaderMap, StatusCode};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::digest::{Algorithm, Digest};
 use crate::name::Repository;
@@ -12,6 +16,7 @@ use crate::server::access::{Action, Need};
 use crate::server::blob::{CONTENT_DIGEST, insert};
 use crate::server::body::Incoming;
 use crate::server::error::Error;
+use crate::server::gate::{Requester, too_many};
 use crate::server::page::Query;
 use crate::server::{Registry, length};
 use crate::store::upload::{Upload, UploadError, UploadId};
@@ -21,20 +26,22 @@ const UPLOAD_UUID: HeaderName = HeaderName::from_static("docker-upload-uuid");
 /// POST: a mount, a whole blob, or a session.
 pub(crate) async fn begin(
     registry: &Registry,
-    parts: &Parts,
+    requester: &Requester,
     incoming: &mut Incoming,
     repository: &Repository,
     query: &Query,
 ) -> Result<Response, Error> {
     if let Some(digest) = query.get("mount") {
         let digest = parse_digest(digest)?;
-        if mount(registry, parts, repository, &digest, query).await? {
+        if mount(registry, requester, repository, &digest, query).await? {
             return Ok(created(repository, &digest));
         }
     } else if let Some(digest) = query.get("digest") {
         let digest = parse_digest(digest)?;
+        let _place = place(registry)?;
+        check_declared(registry, incoming, 0)?;
         let mut upload = registry.uploads.single(digest.algorithm()).await?;
-        receive(incoming, &mut upload).await?;
+        receive(registry, incoming, &mut upload).await?;
         upload.commit(repository, &digest).await?;
         return Ok(created(repository, &digest));
     }
@@ -46,14 +53,15 @@ pub(crate) async fn begin(
             return Err(Error::bad_request("DIGEST_INVALID", message));
         }
     };
-    let id = registry.uploads.begin(repository, algorithm).await?;
+    let owner = requester.sender().map(|sender| sender.to_string()).unwrap_or_default();
+    let id = registry.uploads.begin(repository, algorithm, &owner).await?;
     Ok(state(StatusCode::ACCEPTED, repository, id, 0))
 }
 
 /// A blob is mounted from where the client may read. What it may not read does not exist for it.
 async fn mount(
     registry: &Registry,
-    parts: &Parts,
+    requester: &Requester,
     repository: &Repository,
     digest: &Digest,
     query: &Query,
@@ -67,7 +75,7 @@ async fn mount(
         Some(from) => Need::Repository(from, Action::Pull),
         None => Need::AnyRepository(Action::Pull),
     };
-    if registry.allow(parts, need).await.is_err() {
+    if !registry.may(requester, need) {
         return Ok(false);
     }
     Ok(registry.store.mount(repository, digest, from.as_ref()).await?)
@@ -150,10 +158,17 @@ async fn accept(
             .with(LOCATION, location(repository, id))
             .with(RANGE, progress(offset)));
     }
-    let received = match receive(incoming, upload).await {
+    let _place = place(registry)?;
+    check_declared(registry, incoming, offset)?;
+    let received = match receive(registry, incoming, upload).await {
         Err(Failed::Storage(error)) => {
             registry.uploads.forget(id);
             return Err(error.into());
+        }
+        Err(Failed::Size(error)) => {
+            // It can only grow: what came of it is of no use.
+            registry.uploads.forget(id);
+            return Err(error);
         }
         Err(Failed::Body(error)) => return Err(error),
         Ok(()) => upload.offset() - offset,
@@ -170,22 +185,47 @@ async fn accept(
 #[derive(Debug)]
 enum Failed {
     Body(Error),
+    Size(Error),
     Storage(UploadError),
 }
 
 impl From<Failed> for Error {
     fn from(failed: Failed) -> Self {
         match failed {
-            Failed::Body(error) => error,
+            Failed::Body(error) | Failed::Size(error) => error,
             Failed::Storage(error) => error.into(),
         }
     }
 }
 
+/// A place among the blobs that are received at once.
+fn place(registry: &Registry) -> Result<OwnedSemaphorePermit, Error> {
+    Arc::clone(&registry.receiving).try_acquire_owned().map_err(|_| {
+        let message = format!("{} blobs are being received, which is the limit", registry.limits.receiving);
+        too_many(&message, Duration::from_secs(1))
+    })
+}
+
+/// Refuses what would be too large before any of it is read, where the client says how much it is.
+fn check_declared(registry: &Registry, incoming: &Incoming, offset: u64) -> Result<(), Error> {
+    let whole = incoming.declared().map_or(0, |declared| offset.saturating_add(declared));
+    if whole > registry.limits.blob_bytes { Err(too_large(registry)) } else { Ok(()) }
+}
+
+fn too_large(registry: &Registry) -> Error {
+    let message = format!("a blob has at most {} bytes here", registry.limits.blob_bytes);
+    Error::new(StatusCode::PAYLOAD_TOO_LARGE, "SIZE_INVALID", message)
+}
+
 /// Streams the body into the session. What came before a body broke off is kept: the client can ask and go on.
-async fn receive(incoming: &mut Incoming, upload: &mut Upload) -> Result<(), Failed> {
+async fn receive(registry: &Registry, incoming: &mut Incoming, upload: &mut Upload) -> Result<(), Failed> {
     let ended = loop {
         match incoming.next().await {
+            Ok(Some(chunk))
+                if upload.offset().saturating_add(chunk.len() as u64) > registry.limits.blob_bytes =>
+            {
+                return Err(Failed::Size(too_large(registry)));
+            }
             Ok(Some(chunk)) => upload.append(chunk).await.map_err(Failed::Storage)?,
             Ok(None) => break Ok(()),
             Err(error) => break Err(Failed::Body(error)),

@@ -86,6 +86,9 @@ pub enum UploadError {
     /// More sessions than the registry keeps open.
     #[error("{0} uploads are open, which is the limit; try again later")]
     TooMany(usize),
+    /// More sessions than one owner may have open.
+    #[error("you have {0} uploads open, which is the limit; finish or cancel some")]
+    TooManyOfOwner(usize),
     /// The bytes are not what the client said. The session is gone.
     #[error("the content has digest {actual}, and not {expected}")]
     DigestMismatch {
@@ -106,11 +109,28 @@ pub struct UploadLimits {
     pub expiry: Duration,
     /// At most so many at once.
     pub sessions: usize,
+    /// At most so many at once of one owner.
+    pub sessions_per_owner: usize,
 }
 
 impl Default for UploadLimits {
     fn default() -> Self {
-        Self { expiry: Duration::from_secs(24 * 60 * 60), sessions: 10_000 }
+        Self { expiry: Duration::from_secs(24 * 60 * 60), sessions: 10_000, sessions_per_owner: 1000 }
+    }
+}
+
+impl UploadLimits {
+    /// Whether there is room for another session of this owner.
+    fn check(&self, sessions: &HashMap<UploadId, Entry>, owner: &str) -> Result<(), UploadError> {
+        if sessions.len() >= self.sessions {
+            return Err(UploadError::TooMany(self.sessions));
+        }
+        // Counted only where it can matter.
+        let most = self.sessions_per_owner;
+        if sessions.len() >= most && sessions.values().filter(|entry| entry.owner == owner).count() >= most {
+            return Err(UploadError::TooManyOfOwner(most));
+        }
+        Ok(())
     }
 }
 
@@ -125,6 +145,8 @@ pub struct Uploads {
 #[derive(Debug)]
 struct Entry {
     repository: Repository,
+    /// Who opened it: a user, or an address.
+    owner: String,
     touched: Instant,
     /// `None` once the session has ended while others waited for it.
     session: Arc<Mutex<Option<Session>>>,
@@ -151,28 +173,25 @@ impl Uploads {
         Self { store, limits, sessions: SyncMutex::default() }
     }
 
-    /// Opens a session for a blob that will be named by a digest of this algorithm.
+    /// Opens a session for a blob that will be named by a digest of this algorithm. `owner` says whose it is, to be counted.
     pub async fn begin(
         &self,
         repository: &Repository,
         algorithm: Algorithm,
+        owner: &str,
     ) -> Result<UploadId, UploadError> {
         self.expire();
-        let full = || UploadError::TooMany(self.limits.sessions);
-        if self.lock().len() >= self.limits.sessions {
-            return Err(full());
-        }
+        self.limits.check(&self.lock(), owner)?;
         let session = Session::new(self.store.stage().await?, algorithm);
         let id = UploadId::random().map_err(StoreError::from)?;
         let entry = Entry {
             repository: repository.clone(),
+            owner: owner.to_owned(),
             touched: Instant::now(),
             session: Arc::new(Mutex::new(Some(session))),
         };
         let mut sessions = self.lock();
-        if sessions.len() >= self.limits.sessions {
-            return Err(full());
-        }
+        self.limits.check(&sessions, owner)?;
         sessions.insert(id, entry);
         Ok(id)
     }
@@ -344,7 +363,7 @@ mod tests {
     #[tokio::test]
     async fn a_blob_in_pieces() {
         let (store, uploads) = uploads(UploadLimits::default());
-        let id = uploads.begin(&repository(), Algorithm::Sha256).await.expect("begun");
+        let id = uploads.begin(&repository(), Algorithm::Sha256, "alice").await.expect("begun");
         for piece in ["ab", "", "c"] {
             let mut upload = uploads.open(&repository(), id).await.expect("open");
             upload.append(Bytes::from_static(piece.as_bytes())).await.expect("appended");
@@ -374,7 +393,7 @@ mod tests {
     #[tokio::test]
     async fn wrong_content_ends_the_session_and_leaves_nothing() {
         let (store, uploads) = uploads(UploadLimits::default());
-        let id = uploads.begin(&repository(), Algorithm::Sha256).await.expect("begun");
+        let id = uploads.begin(&repository(), Algorithm::Sha256, "alice").await.expect("begun");
         let mut upload = uploads.open(&repository(), id).await.expect("open");
         upload.append(Bytes::from_static(b"abd")).await.expect("appended");
         let digest = Digest::of(b"abc");
@@ -386,23 +405,38 @@ mod tests {
 
     #[tokio::test]
     async fn sessions_belong_to_a_repository_and_end() {
-        let limits = UploadLimits { expiry: Duration::ZERO, sessions: 1 };
+        let limits = UploadLimits { expiry: Duration::ZERO, sessions: 1, ..UploadLimits::default() };
         let (_store, uploads) = uploads(limits);
-        let id = uploads.begin(&repository(), Algorithm::Sha256).await.expect("begun");
+        let id = uploads.begin(&repository(), Algorithm::Sha256, "alice").await.expect("begun");
         let other = "team/other".parse().expect("a repository");
         assert!(matches!(uploads.open(&other, id).await, Err(UploadError::Unknown)));
         let at_work = uploads.open(&repository(), id).await.expect("open");
         uploads.expire();
         assert_eq!(uploads.count(), 1, "one at work does not expire");
         assert!(matches!(
-            uploads.begin(&repository(), Algorithm::Sha256).await,
+            uploads.begin(&repository(), Algorithm::Sha256, "alice").await,
             Err(UploadError::TooMany(1))
         ));
         drop(at_work);
         uploads.expire();
         assert_eq!(uploads.count(), 0);
-        let id = uploads.begin(&repository(), Algorithm::Sha256).await.expect("begun");
+        let id = uploads.begin(&repository(), Algorithm::Sha256, "alice").await.expect("begun");
         uploads.cancel(&repository(), id).await.expect("cancelled");
         assert!(matches!(uploads.cancel(&repository(), id).await, Err(UploadError::Unknown)));
+    }
+
+    #[tokio::test]
+    async fn one_owner_cannot_take_all_sessions() {
+        let limits = UploadLimits { sessions: 4, sessions_per_owner: 2, ..UploadLimits::default() };
+        let (_store, uploads) = uploads(limits);
+        let begin = async |owner: &str| uploads.begin(&repository(), Algorithm::Sha256, owner).await;
+        let first = begin("alice").await.expect("begun");
+        begin("alice").await.expect("begun");
+        assert!(matches!(begin("alice").await, Err(UploadError::TooManyOfOwner(2))));
+        begin("bob").await.expect("begun");
+        uploads.cancel(&repository(), first).await.expect("cancelled");
+        begin("alice").await.expect("begun");
+        begin("bob").await.expect("begun");
+        assert!(matches!(begin("carol").await, Err(UploadError::TooMany(4))));
     }
 }

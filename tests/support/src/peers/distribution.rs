@@ -31,8 +31,9 @@ pub struct Tokens {
 }
 
 impl Tokens {
-    /// Who signs, for whom.
-    pub(super) const ISSUER: &str = "a token service for one test";
+    /// Who signs.
+    pub const ISSUER: &str = "a token service for one test";
+    /// For whom.
     const SERVICE: &str = "a registry for one test";
 }
 

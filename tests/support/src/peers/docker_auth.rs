@@ -35,8 +35,24 @@ impl DockerAuth {
 
     /// Starts the token service, then the registry that trusts it; deletion is on.
     pub async fn start() -> Result<Self, Unavailable> {
+        let tokens = Self::service().await?;
+        let options = Options {
+            delete: true,
+            tokens: Some(Tokens {
+                realm: format!("http://{}/auth", tokens.address()),
+                keys: tokens.dir().join("keys.json"),
+            }),
+            ..Options::default()
+        };
+        let registry = Distribution::v3(options).await?;
+        Ok(Self { tokens, registry })
+    }
+
+    /// Starts the token service alone, at `/auth`; its key is in `keys.json` and `certificate.pem` of its directory, and
+    /// its issuer is [`Tokens::ISSUER`].
+    pub async fn service() -> Result<Server, Unavailable> {
         let program = built(PEER)?;
-        let tokens = Plan {
+        Plan {
             peer: PEER,
             prepare: &|dir, port| {
                 key_pair(dir)?;
@@ -51,17 +67,7 @@ impl DockerAuth {
             access_log: None,
         }
         .start()
-        .await?;
-        let options = Options {
-            delete: true,
-            tokens: Some(Tokens {
-                realm: format!("http://{}/auth", tokens.address()),
-                keys: tokens.dir().join("keys.json"),
-            }),
-            ..Options::default()
-        };
-        let registry = Distribution::v3(options).await?;
-        Ok(Self { tokens, registry })
+        .await
     }
 
     /// The registry, with an access log.
