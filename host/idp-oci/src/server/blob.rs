@@ -38,7 +38,7 @@ pub(crate) async fn read(
     {
         return Ok(elsewhere(digest, url.as_str()));
     }
-    let Some(blob) = registry.store.blob(repository, digest).await? else {
+    let Some(blob) = registry.measured("OpenBlob", registry.store.blob(repository, digest)).await? else {
         return Err(unknown(repository, digest));
     };
     let size = blob.descriptor.size;
@@ -91,7 +91,7 @@ pub(crate) async fn delete(
     repository: &Repository,
     digest: &Digest,
 ) -> Result<Response, Error> {
-    if !registry.store.delete_blob(repository, digest).await? {
+    if !registry.measured("DeleteBlob", registry.store.delete_blob(repository, digest)).await? {
         return Err(unknown(repository, digest));
     }
     Ok(accepted())

@@ -26,7 +26,7 @@ pub(crate) async fn list(
     let mut next = Page { after: page.after.clone(), limit: page.limit + 1 };
     let mut entries: Vec<String> = Vec::new();
     loop {
-        let listing = registry.store.repositories(&next).await?;
+        let listing = registry.measured("ListRepositories", registry.store.repositories(&next)).await?;
         next.after = listing.entries.last().cloned();
         let shown = listing.entries.into_iter().filter(|name| {
             name.parse().is_ok_and(|repository| registry.access.shows(&requester.identity, &repository))

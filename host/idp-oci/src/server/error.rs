@@ -56,6 +56,20 @@ impl Error {
         Self { status, errors, headers: Box::default() }
     }
 
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// What clients are told, in one text.
+    pub(crate) fn message(&self) -> String {
+        let messages: Vec<&str> = self.errors.iter().map(|error| error.message.as_str()).collect();
+        messages.join("; ")
+    }
+
+    pub(crate) fn header(&self, name: &HeaderName) -> Option<&HeaderValue> {
+        self.headers.get(name)
+    }
+
     /// With another header, also of a name that is there already.
     pub(crate) fn with(mut self, name: HeaderName, value: impl TryInto<HeaderValue>) -> Self {
         // What we send in headers was parsed before: names, digests, numbers.

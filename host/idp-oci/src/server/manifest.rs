@@ -23,7 +23,7 @@ use crate::server::{Registry, length};
 use crate::store::{Referral, StoredManifest};
 
 const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
-const TAG: HeaderName = HeaderName::from_static("oci-tag");
+pub(crate) const TAG: HeaderName = HeaderName::from_static("oci-tag");
 
 pub(crate) async fn put(
     registry: &Registry,
@@ -48,7 +48,8 @@ pub(crate) async fn put(
         digest,
         bytes: manifest.bytes().clone(),
     };
-    registry.store.put_manifest(repository, &stored, referral.as_ref(), &tags).await?;
+    let put = registry.store.put_manifest(repository, &stored, referral.as_ref(), &tags);
+    registry.measured("PutManifest", put).await?;
 
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::CREATED;
@@ -155,7 +156,8 @@ pub(crate) async fn read(
     repository: &Repository,
     target: &Target,
 ) -> Result<Response, Error> {
-    let Some(manifest) = registry.store.manifest(repository, target).await? else {
+    let read = registry.store.manifest(repository, target);
+    let Some(manifest) = registry.measured("GetManifest", read).await? else {
         return Err(unknown(repository, target));
     };
     let mut response = Response::new(Body::empty());
@@ -182,8 +184,12 @@ pub(crate) async fn delete(
     target: &Target,
 ) -> Result<Response, Error> {
     let deleted = match target {
-        Target::Tag(tag) => registry.store.delete_tag(repository, tag).await?,
-        Target::Digest(digest) => registry.store.delete_manifest(repository, digest).await?,
+        Target::Tag(tag) => {
+            registry.measured("DeleteTag", registry.store.delete_tag(repository, tag)).await?
+        }
+        Target::Digest(digest) => {
+            registry.measured("DeleteManifest", registry.store.delete_manifest(repository, digest)).await?
+        }
     };
     if deleted { Ok(accepted()) } else { Err(unknown(repository, target)) }
 }

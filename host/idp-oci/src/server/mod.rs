@@ -1,17 +1,16 @@
 //! The embedded registry: OCI distribution-spec 1.1 over a [`Store`].
 //!
 //! May use names, manifests, blobs and stores; knows no client, no provider and no terminal. In: connections. Out: answers,
-//! a line of access log for each (`tracing`, target `idp::registry`), and an [`Event`] for who observes. Blob bytes stream
+//! a line of access log for each (`tracing`, target `idp::registry`), metrics, and an [`Event`] for who observes. Blob bytes stream
 //! both ways; only manifests, which are bounded, are held whole.
 //!
-//! `route.rs` says what a request asks for; there is a file for every noun; `serve.rs` has the connections.
+//! `route.rs` says what a request asks for; there is a file for every noun; `beside.rs` has what is served beside the
+//! specification; `seen.rs` what is told of each request; `serve.rs` has the connections, `tls` encrypts them.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::Router;
-use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
 use http::header::{
@@ -25,25 +24,31 @@ use tokio::sync::Semaphore;
 use crate::manifest::MAX_MANIFEST;
 use crate::name::Repository;
 use crate::server::access::{Access, Action, Need};
+use crate::server::beside::{Beside, Place};
 use crate::server::body::Incoming;
 use crate::server::error::Error;
-use crate::server::gate::Throttles;
+use crate::server::gate::{Requester, Throttles};
+use crate::server::metrics::Handler;
 use crate::server::page::Query;
 use crate::server::route::{Misrouted, Route};
+use crate::server::seen::{Noted, Seen};
 use crate::server::sender::Network;
 use crate::store::Store;
 use crate::store::upload::Uploads;
 
 pub mod access;
 pub mod auth;
+mod beside;
 mod blob;
 mod body;
 mod catalog;
 mod error;
 mod gate;
+mod health;
 pub mod htpasswd;
 pub mod limits;
 mod manifest;
+mod metrics;
 mod page;
 pub mod pattern;
 mod private;
@@ -51,19 +56,28 @@ mod referrer;
 mod route;
 pub mod rules;
 mod scope;
+mod seen;
 pub mod sender;
 mod serve;
 mod tag;
 #[cfg(test)]
 mod tests;
 pub mod throttle;
+pub mod tls;
 pub mod token;
 mod upload;
 pub mod users;
+mod web;
+mod webhook;
 
+pub use beside::BesideOptions;
+pub use health::HealthSettings;
 pub use limits::Limits;
+pub use metrics::MetricsSettings;
 pub use scope::Scope;
 pub use serve::{ServeOptions, serve};
+pub use web::WebSettings;
+pub use webhook::{WebhookError, WebhookEvent, WebhookSettings, WebhookTarget, WebhookTargets};
 
 const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
 
@@ -107,6 +121,7 @@ pub struct Registry {
     receiving: Arc<Semaphore>,
     /// Proxies that are believed.
     proxies: Arc<[Network]>,
+    beside: Arc<Beside>,
 }
 
 impl std::fmt::Debug for Registry {
@@ -139,6 +154,7 @@ impl Registry {
             throttles: gate::throttles(&limits),
             receiving: Arc::new(Semaphore::new(limits.receiving)),
             proxies: Arc::default(),
+            beside: Arc::new(Beside::new(BesideOptions::default(), None)),
         }
     }
 
@@ -146,6 +162,12 @@ impl Registry {
     #[must_use]
     pub fn behind(self, proxies: Arc<[Network]>) -> Self {
         Self { proxies, ..self }
+    }
+
+    /// The same with what is served beside the specification.
+    #[must_use]
+    pub(crate) fn with(self, beside: Beside) -> Self {
+        Self { beside: Arc::new(beside), ..self }
     }
 
     /// The registry as a service: everything under `/v2`.
@@ -158,22 +180,35 @@ impl Registry {
         &self.uploads
     }
 
+    /// Does it, and takes the time for the metrics.
+    async fn measured<T>(&self, action: &'static str, asked: impl Future<Output = T>) -> T {
+        self.beside.metrics.storage(action, asked).await
+    }
+
     /// Whether connections are encrypted.
     fn is_tls(&self) -> bool {
-        false
+        self.beside.tls.is_some()
     }
 
     async fn answer(
         &self,
         parts: &Parts,
         incoming: &mut Incoming,
-        user: &mut Option<String>,
+        noted: &mut Noted,
     ) -> Result<Response, Error> {
         self.limits.check_head(parts)?;
+        if let Some(place) = Place::of(self, parts.uri.path()) {
+            return beside::answer(self, place, parts, noted).await;
+        }
+        if web::is_ours(parts.uri.path()) && !self.beside.web.disabled {
+            noted.handler = Handler::Page;
+            return Ok(web::answer(self, parts, incoming, noted).await);
+        }
         if parts.uri.path() == token::PATH
             && let Some(issuer) = self.access.token_issuer()
         {
-            return token::answer(self, issuer, parts, incoming, user).await;
+            noted.handler = Handler::Token;
+            return token::answer(self, issuer, parts, incoming, &mut noted.user).await;
         }
         let route = match route::route(&parts.method, parts.uri.path()) {
             Ok(route) => route,
@@ -183,29 +218,58 @@ impl Registry {
                 return Err(refuse(&parts.method, &misrouted));
             }
         };
+        noted.handler = Handler::from(&route);
+        self.carry_out(parts, incoming, &route, noted).await
+    }
+
+    /// Does what is asked for, if it is allowed, and tells of it.
+    async fn carry_out(
+        &self,
+        parts: &Parts,
+        incoming: &mut Incoming,
+        route: &Route,
+        noted: &mut Noted,
+    ) -> Result<Response, Error> {
         let query = Query::of(parts);
-        let source = mount_source(&route, &query);
-        let mut needs = vec![need(&route)];
+        let source = mount_source(route, &query);
+        let mut needs = vec![need(route)];
         needs.extend(source.as_ref().map(|source| Need::Repository(source, Action::Pull)));
         let requester = self.admit(parts, &needs).await?;
-        user.clone_from(&requester.identity.user);
-        match &route {
+        noted.user.clone_from(&requester.identity.user);
+        let answered = self.follow(parts, incoming, route, &requester, &query).await;
+        if let Ok(response) = &answered {
+            let beside = &self.beside;
+            beside.webhooks.tell(&beside.metrics, route, parts, response, noted.user.as_deref());
+        }
+        answered
+    }
+
+    /// Does what is asked for, and is allowed.
+    async fn follow(
+        &self,
+        parts: &Parts,
+        incoming: &mut Incoming,
+        route: &Route,
+        requester: &Requester,
+        query: &Query,
+    ) -> Result<Response, Error> {
+        match route {
             Route::Ping => Ok(page::json(&serde_json::json!({}), "application/json")),
-            Route::Catalogue => catalog::list(self, &requester, &query).await,
-            Route::ListTags { repository } => tag::list(self, repository, &query).await,
+            Route::Catalogue => catalog::list(self, requester, query).await,
+            Route::ListTags { repository } => tag::list(self, repository, query).await,
             Route::ListReferrers { repository, subject } => {
-                referrer::list(self, repository, subject, &query).await
+                referrer::list(self, repository, subject, query).await
             }
             Route::ReadBlob { repository, digest } => blob::read(self, parts, repository, digest).await,
             Route::DeleteBlob { repository, digest } => blob::delete(self, repository, digest).await,
             Route::BeginUpload { repository } => {
-                upload::begin(self, &requester, incoming, repository, &query).await
+                upload::begin(self, requester, incoming, repository, query).await
             }
             Route::AppendUpload { repository, id } => {
                 upload::append(self, parts, incoming, repository, id).await
             }
             Route::FinishUpload { repository, id } => {
-                upload::finish(self, parts, incoming, repository, id, &query).await
+                upload::finish(self, parts, incoming, repository, id, query).await
             }
             Route::UploadStatus { repository, id } => upload::status(self, repository, id).await,
             Route::CancelUpload { repository, id } => upload::cancel(self, repository, id).await,
@@ -213,7 +277,7 @@ impl Registry {
                 manifest::read(self, parts, repository, target).await
             }
             Route::PutManifest { repository, target } => {
-                manifest::put(self, parts, incoming, repository, target, &query).await
+                manifest::put(self, parts, incoming, repository, target, query).await
             }
             Route::DeleteManifest { repository, target } => manifest::delete(self, repository, target).await,
         }
@@ -277,12 +341,12 @@ async fn handle(State(registry): State<Registry>, request: Request) -> Response 
 }
 
 async fn respond(registry: Registry, request: Request) -> Response {
-    let started = Instant::now();
     let (parts, body) = request.into_parts();
+    let seen = Seen::begin(&registry.beside.metrics, &parts);
     let declared = length(&parts.headers);
     let mut incoming = Incoming::new(body, registry.limits.body_patience, declared);
-    let mut user = None;
-    let mut response = match registry.answer(&parts, &mut incoming, &mut user).await {
+    let mut noted = Noted::default();
+    let mut response = match registry.answer(&parts, &mut incoming, &mut noted).await {
         Ok(response) => response,
         Err(error) => {
             // Who asked first whether to send has not begun to.
@@ -298,29 +362,5 @@ async fn respond(registry: Registry, request: Request) -> Response {
     // What somebody pushed must not run as a page of this registry, whatever its media type says.
     headers.entry(CONTENT_SECURITY_POLICY).or_insert(POLICY);
     headers.entry(CACHE_CONTROL).or_insert(NOT_KEPT);
-    let sent = if parts.method == Method::HEAD { 0 } else { length(headers).unwrap_or(0) };
-    let event = Event {
-        method: parts.method,
-        path: parts.uri.path().to_owned(),
-        status: response.status(),
-        received: incoming.received(),
-        sent,
-    };
-    tracing::info!(
-        target: "idp::registry",
-        method = %event.method,
-        path = %event.path,
-        status = event.status.as_u16(),
-        user = user.as_deref().unwrap_or("-"),
-        received = event.received,
-        sent = event.sent,
-        milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
-    );
-    if let Some(observer) = &registry.observer {
-        observer(&event);
-    }
-    if event.method == Method::HEAD {
-        *response.body_mut() = Body::empty();
-    }
-    response
+    seen.answered(response, &parts, &noted, incoming.received(), registry.observer.as_ref())
 }

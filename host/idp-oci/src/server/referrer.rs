@@ -28,7 +28,8 @@ pub(crate) async fn list(
     subject: &Digest,
     query: &Query,
 ) -> Result<Response, Error> {
-    let mut manifests = registry.store.referrers(repository, subject).await?;
+    let mut manifests =
+        registry.measured("ListReferrers", registry.store.referrers(repository, subject)).await?;
     let filter = query.get("artifactType").filter(|wanted| !wanted.is_empty());
     if let Some(wanted) = filter {
         manifests.retain(|referrer| referrer.artifact_type.as_deref() == Some(wanted));

@@ -1,20 +1,23 @@
-//! Connections: accept, serve HTTP/1.1, end in good order. TLS will wrap the stream between accepting and serving.
+//! Connections: accept, shake hands where TLS is spoken, serve HTTP/1.1, end in good order.
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::server::access::Access;
+use crate::server::beside::{Beside, BesideOptions};
 use crate::server::sender::Network;
+use crate::server::tls::{self, Tls};
 use crate::server::{Limits, Observer, Peer, Registry};
 use crate::store::Store;
 
@@ -40,6 +43,10 @@ pub struct ServeOptions {
     pub observer: Option<Observer>,
     /// How long requests may go on after the shutdown.
     pub grace: Duration,
+    /// Connections are encrypted with it; without, they are plain.
+    pub tls: Option<Arc<Tls>>,
+    /// Health, metrics and the page.
+    pub beside: BesideOptions,
 }
 
 impl ServeOptions {
@@ -53,19 +60,23 @@ impl ServeOptions {
             proxies: Arc::default(),
             observer: None,
             grace: Duration::from_secs(10),
+            tls: None,
+            beside: BesideOptions::default(),
         }
     }
 }
 
 impl std::fmt::Debug for ServeOptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { listener, store, access, limits, grace, .. } = self;
+        let Self { listener, store, access, limits, grace, tls, beside, .. } = self;
         f.debug_struct("ServeOptions")
             .field("listener", listener)
             .field("store", store)
             .field("access", access)
             .field("limits", limits)
             .field("grace", grace)
+            .field("tls", tls)
+            .field("beside", beside)
             .finish_non_exhaustive()
     }
 }
@@ -73,12 +84,16 @@ impl std::fmt::Debug for ServeOptions {
 /// Serves until `shutdown`. Then nobody new is let in, requests under way get their answer, and after the grace the rest
 /// is cut off. Fails only if the listener cannot accept at all.
 pub async fn serve(options: ServeOptions, shutdown: CancellationToken) -> io::Result<()> {
-    let ServeOptions { listener, store, access, limits, proxies, observer, grace } = options;
-    let registry = Registry::new(store, access, limits, observer).behind(proxies);
+    let ServeOptions { listener, store, access, limits, proxies, observer, grace, tls, beside } = options;
+    let registry =
+        Registry::new(store, access, limits, observer).behind(proxies).with(Beside::new(beside, tls.clone()));
     let tracker = TaskTracker::new();
     let cut_off = CancellationToken::new();
     let places = Arc::new(Semaphore::new(limits.connections));
     let mut expire = tokio::time::interval(EXPIRE_EVERY);
+    if let Some(tls) = &tls {
+        tokio::spawn(shutdown.clone().run_until_cancelled_owned(keep_certificate(Arc::clone(tls))));
+    }
     let outcome = loop {
         let next = async {
             // The semaphore is never closed.
@@ -97,7 +112,7 @@ pub async fn serve(options: ServeOptions, shutdown: CancellationToken) -> io::Re
             Ok((stream, peer, place)) => {
                 // Answers are small and come at once; a client that went away before is noticed when it is written to.
                 let _ = stream.set_nodelay(true);
-                let connection = connection(stream, peer, registry.clone(), shutdown.clone());
+                let connection = arrive(stream, peer, tls.clone(), registry.clone(), shutdown.clone());
                 let cut_off = cut_off.clone();
                 tracker.spawn(async move {
                     cut_off.run_until_cancelled(connection).await;
@@ -113,10 +128,12 @@ pub async fn serve(options: ServeOptions, shutdown: CancellationToken) -> io::Re
     };
     drop(listener);
     tracker.close();
+    let ends = tokio::time::Instant::now() + grace;
     if tokio::time::timeout(grace, tracker.wait()).await.is_err() {
         cut_off.cancel();
         tracker.wait().await;
     }
+    registry.beside.webhooks.finish(ends.saturating_duration_since(tokio::time::Instant::now())).await;
     outcome
 }
 
@@ -125,14 +142,45 @@ fn is_fatal(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported)
 }
 
+/// Sees to it that the certificate is a good one.
+async fn keep_certificate(tls: Arc<Tls>) {
+    let mut tick = tokio::time::interval(tls::CHECK_EVERY);
+    loop {
+        tick.tick().await;
+        let tls = Arc::clone(&tls);
+        // Files are read, and seldom a key is made.
+        let _ = tokio::task::spawn_blocking(move || tls.check(SystemTime::now())).await;
+    }
+}
+
+async fn arrive(
+    stream: TcpStream,
+    peer: Peer,
+    tls: Option<Arc<Tls>>,
+    registry: Registry,
+    shutdown: CancellationToken,
+) {
+    let Some(tls) = tls else { return connection(stream, peer, registry, shutdown).await };
+    match shutdown.run_until_cancelled(tls::accept(&tls, stream)).await {
+        Some(Ok(stream)) => connection(stream, peer, registry, shutdown).await,
+        Some(Err(error)) => tracing::debug!(target: "idp::registry", peer = %peer.0, %error, "no handshake"),
+        None => {}
+    }
+}
+
 async fn connection<S>(stream: S, peer: Peer, registry: Registry, shutdown: CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let service = TowerToHyperService::new(registry.router().layer(axum::Extension(peer)));
+    let patience = registry.limits.header_patience;
+    let service = TowerToHyperService::new(registry.router());
+    let service = service_fn(move |mut request| {
+        request.extensions_mut().insert(peer);
+        service.call(request)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(registry.limits.header_patience)
+        .header_read_timeout(patience)
         .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     let ended = tokio::select! {

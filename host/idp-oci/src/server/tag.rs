@@ -20,7 +20,7 @@ pub(crate) async fn list(
     query: &Query,
 ) -> Result<Response, Error> {
     let page = query.page(&registry.limits)?;
-    let Some(listing) = registry.store.tags(repository, &page).await? else {
+    let Some(listing) = registry.measured("ListTags", registry.store.tags(repository, &page)).await? else {
         return Err(unknown_repository(repository));
     };
     let body = TagList { name: repository.as_str(), tags: &listing.entries };

@@ -174,7 +174,7 @@ async fn what_is_wrong_is_refused_with_its_code() {
     let get = |path: &str| (Method::GET, path.to_owned(), None::<String>);
     let put = |path: &str, body: &str| (Method::PUT, path.to_owned(), Some(body.to_owned()));
     for ((method, path, body), status, code) in [
-        (get("/"), 404, "UNSUPPORTED"),
+        (get("/v3/"), 404, "UNSUPPORTED"),
         (get("/v2/A/tags/list"), 400, "NAME_INVALID"),
         (get("/v2/a/tags/list"), 404, "NAME_UNKNOWN"),
         (get("/v2/_catalog?n=-1"), 400, "PAGINATION_NUMBER_INVALID"),

@@ -42,7 +42,9 @@ pub(crate) async fn begin(
         check_declared(registry, incoming, 0)?;
         let mut upload = registry.uploads.single(digest.algorithm()).await?;
         receive(registry, incoming, &mut upload).await?;
-        upload.commit(repository, &digest).await?;
+        let size = upload.offset();
+        registry.measured("CommitBlob", upload.commit(repository, &digest)).await?;
+        registry.beside.metrics.uploaded(size);
         return Ok(created(repository, &digest));
     }
     let algorithm = match query.get("digest-algorithm") {
@@ -78,7 +80,12 @@ async fn mount(
     if !registry.may(requester, need) {
         return Ok(false);
     }
-    Ok(registry.store.mount(repository, digest, from.as_ref()).await?)
+    let mounted =
+        registry.measured("MountBlob", registry.store.mount(repository, digest, from.as_ref())).await?;
+    if mounted {
+        registry.beside.metrics.mounted();
+    }
+    Ok(mounted)
 }
 
 /// PATCH: the next bytes, with or without saying where they belong.
@@ -111,8 +118,9 @@ pub(crate) async fn finish(
     })?;
     let digest = parse_digest(digest)?;
     upload.expect(digest.algorithm());
-    accept(registry, parts, incoming, repository, id, &mut upload).await?;
-    registry.uploads.finish(repository, id, upload, &digest).await?;
+    let size = accept(registry, parts, incoming, repository, id, &mut upload).await?;
+    registry.measured("CommitBlob", registry.uploads.finish(repository, id, upload, &digest)).await?;
+    registry.beside.metrics.uploaded(size);
     Ok(created(repository, &digest))
 }
 
