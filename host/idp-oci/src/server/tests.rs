@@ -21,6 +21,7 @@ use crate::store::fs::FsStore;
 use crate::store::memory::MemoryStore;
 
 mod access;
+mod beside;
 mod hostile;
 
 struct Server {

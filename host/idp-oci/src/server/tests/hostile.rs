@@ -242,7 +242,8 @@ async fn answers_say_how_they_may_be_used() {
         (by_digest.as_str(), "private, max-age=31536000, immutable"),
         (&format!("/v2/a/blobs/{digest}"), "private, max-age=31536000, immutable"),
         ("/v2/a/blobs/sha256:x", "no-store"),
-        ("/", "no-store"),
+        ("/v3/", "no-store"),
+        ("/metrics", "no-store"),
     ] {
         for method in [Method::GET, Method::HEAD] {
             let response = server.send(method, path).await;

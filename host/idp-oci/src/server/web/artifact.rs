@@ -128,6 +128,7 @@ fn facts(repository: &Repository, described: &Described) -> Markup {
             @if let Some(artifact_type) = &described.artifact_type {
                 dt { "Artifact type" } dd { code { (format::shortened(artifact_type, 200)) } }
             }
+            dt { "Manifest" } dd { (format::size(described.size)) }
             dt { "Media type" } dd { code { (format::shortened(&described.media_type, 200)) } }
             @if let Some(home) = home { dt { "Home" } dd { (address(&home)) } }
             @for name in links {
