@@ -66,7 +66,7 @@ pub(super) async fn show(
         (repository.as_str(), link(&format!("/-/{repository}"), &[])),
         (short.as_str(), here.clone()),
     ];
-    Ok(super::html(frame::page(&name, &trail, requester.identity.user.as_deref(), &main)))
+    Ok(super::html(frame::page(&name, &trail, visit.who(requester.identity.user.as_deref()), &main)))
 }
 
 fn named(repository: &Repository, target: &Target) -> String {

@@ -40,7 +40,7 @@ impl Kind {
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Image => "Image",
-            Self::Index => "Images for several platforms",
+            Self::Index => "Image index",
             Self::Chart => "Helm chart",
             Self::Package => "Package",
             Self::Signature => "Signature",

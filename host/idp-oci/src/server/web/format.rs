@@ -42,17 +42,24 @@ pub(super) fn http_url(text: &str) -> Option<String> {
         .then(|| url.to_string())
 }
 
-/// No more than so many characters, and a sign where there were more.
+/// No more than so many characters, and a sign where there were more; plain, as [`plain`] has it.
 pub(super) fn shortened(text: &str, most: usize) -> String {
     match text.char_indices().nth(most) {
-        None => text.to_owned(),
-        Some((end, _)) => format!("{}…", &text[..end]),
+        None => plain(text),
+        Some((end, _)) => format!("{}…", plain(&text[..end])),
     }
+}
+
+/// Without what makes a text look like another: characters that turn the direction of others, and controls.
+pub(super) fn plain(text: &str) -> String {
+    let turns = |letter: char| matches!(letter, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let hides = |letter: char| letter.is_control() && !matches!(letter, '\n' | '\t' | '\r');
+    text.chars().map(|letter| if turns(letter) || hides(letter) { '\u{fffd}' } else { letter }).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{http_url, shortened, size, time};
+    use super::{http_url, plain, shortened, size, time};
 
     #[test]
     fn sizes() {
@@ -105,5 +112,13 @@ mod tests {
     fn long_texts_are_cut_between_characters() {
         assert_eq!(shortened("äöü", 3), "äöü");
         assert_eq!(shortened("äöü", 2), "äö…");
+    }
+
+    #[test]
+    fn nothing_looks_like_something_else() {
+        assert_eq!(shortened("\u{202e}gnp.exe", 99), "\u{fffd}gnp.exe");
+        assert_eq!(shortened("a\0b\u{2066}\u{1b}[31m", 99), "a\u{fffd}b\u{fffd}\u{fffd}[31m");
+        assert_eq!(shortened("\u{202e}\u{202e}x", 1), "\u{fffd}…");
+        assert_eq!(plain("שלום\tعربي\r\n"), "שלום\tعربي\r\n");
     }
 }

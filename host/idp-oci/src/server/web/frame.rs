@@ -3,8 +3,19 @@
 use http::StatusCode;
 use maud::{DOCTYPE, Markup, html};
 
+/// Who looks.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Who<'a> {
+    /// Somebody with a name.
+    User(&'a str),
+    /// Somebody who could log in.
+    Stranger,
+    /// Somebody whom nobody asks for a name, or who cannot give it here.
+    Anybody,
+}
+
 /// A whole page. `trail` leads back, each with its link; the last is where we are.
-pub(super) fn page(title: &str, trail: &[(&str, String)], user: Option<&str>, main: &Markup) -> Markup {
+pub(super) fn page(title: &str, trail: &[(&str, String)], who: Who<'_>, main: &Markup) -> Markup {
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -32,9 +43,10 @@ pub(super) fn page(title: &str, trail: &[(&str, String)], user: Option<&str>, ma
                             }
                         }
                     }
-                    p .user {
-                        @if let Some(user) = user { "logged in as " strong { (user) } }
-                        @else { a href="/-login" { "Log in" } }
+                    @match who {
+                        Who::User(user) => p .user { "logged in as " strong { (user) } },
+                        Who::Stranger => p .user { a href="/-login" { "Log in" } },
+                        Who::Anybody => {}
                     }
                 }
                 main #main tabindex="-1" { (main) }
@@ -49,7 +61,7 @@ pub(super) fn home() -> (&'static str, String) {
     ("Repositories", "/".to_owned())
 }
 
-pub(super) fn refusal(status: StatusCode, message: &str, user: Option<&str>) -> Markup {
+pub(super) fn refusal(status: StatusCode, message: &str, who: Who<'_>) -> Markup {
     let title = match status {
         StatusCode::UNAUTHORIZED => "Log in",
         StatusCode::FORBIDDEN => "Not allowed",
@@ -62,7 +74,7 @@ pub(super) fn refusal(status: StatusCode, message: &str, user: Option<&str>) -> 
         p { (message) }
         p { a href="/" { "To the repositories" } }
     };
-    page(title, &[home()], user, &main)
+    page(title, &[home()], who, &main)
 }
 
 /// A search with its label, which keeps where it is.

@@ -28,7 +28,7 @@ use url::form_urlencoded;
 use crate::digest::Digest;
 use crate::name::{Repository, Tag, Target};
 use crate::server::Registry;
-use crate::server::access::{Action, Need};
+use crate::server::access::{Action, Caller, Need, Why};
 use crate::server::body::Incoming;
 use crate::server::error::Error;
 use crate::server::gate::Requester;
@@ -181,6 +181,20 @@ impl Visit<'_> {
         !self.registry.beside.web.read_only && self.registry.may(requester, need)
     }
 
+    /// Browsers can give a name and a password, and no tokens of others.
+    fn who<'a>(&self, user: Option<&'a str>) -> frame::Who<'a> {
+        let access = &self.registry.access;
+        let challenges = || access.challenges(&Caller::default(), &[Need::Registry], Why::Anonymous);
+        match user {
+            Some(user) => frame::Who::User(user),
+            None if access.token_issuer().is_some() => frame::Who::Stranger,
+            None if challenges().iter().any(|challenge| challenge.starts_with("Basic ")) => {
+                frame::Who::Stranger
+            }
+            None => frame::Who::Anybody,
+        }
+    }
+
     fn query(&self) -> Query {
         Query::of(self.parts)
     }
@@ -239,7 +253,7 @@ impl Visit<'_> {
     /// An error as a page. Browsers only know how to ask for a password the basic way.
     fn refusal(&self, error: &Error, user: Option<&str>) -> Response {
         let status = error.status();
-        let mut response = html(frame::refusal(status, &error.message(), user));
+        let mut response = html(frame::refusal(status, &error.message(), self.who(user)));
         *response.status_mut() = status;
         let headers = response.headers_mut();
         if status == StatusCode::UNAUTHORIZED {

@@ -5,6 +5,7 @@ use std::io::Read as _;
 use flate2::read::GzDecoder;
 
 use super::describe::{self, Described, Kind};
+use super::format;
 use crate::name::Repository;
 use crate::server::Registry;
 
@@ -54,7 +55,7 @@ fn find(archive: impl std::io::Read) -> Option<String> {
         if is_readme && path.matches('/').count() <= 1 && entry.header().entry_type().is_file() {
             let mut text = Vec::new();
             entry.by_ref().take(MOST_README).read_to_end(&mut text).ok()?;
-            let text = String::from_utf8_lossy(&text).into_owned();
+            let text = format::plain(&String::from_utf8_lossy(&text));
             return Some(text).filter(|text| !text.trim().is_empty());
         }
     }

@@ -42,7 +42,12 @@ pub(super) async fn show(visit: &Visit<'_>, requester: &Requester) -> Result<Res
         }
         (pager(&found, after, &wanted))
     };
-    Ok(super::html(frame::page("Repositories", &[frame::home()], requester.identity.user.as_deref(), &main)))
+    Ok(super::html(frame::page(
+        "Repositories",
+        &[frame::home()],
+        visit.who(requester.identity.user.as_deref()),
+        &main,
+    )))
 }
 
 fn pager(found: &Found, after: Option<&str>, wanted: &str) -> maud::Markup {

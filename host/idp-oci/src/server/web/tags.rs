@@ -55,7 +55,7 @@ pub(super) async fn show(
         }
     };
     let trail = [frame::home(), (repository.as_str(), link(&here, &[]))];
-    Ok(super::html(frame::page(repository.as_str(), &trail, user, &main)))
+    Ok(super::html(frame::page(repository.as_str(), &trail, visit.who(user), &main)))
 }
 
 fn table(repository: &Repository, rows: &[(Tag, Option<Described>)]) -> Markup {
@@ -66,7 +66,7 @@ fn table(repository: &Repository, rows: &[(Tag, Option<Described>)]) -> Markup {
                 thead {
                     tr {
                         th scope="col" { "Tag" }
-                        th scope="col" { "Kind" }
+                        th scope="col" .wide { "Kind" }
                         th scope="col" { "Platforms" }
                         th scope="col" .number { "Size" }
                         th scope="col" { "Created" }
@@ -78,10 +78,10 @@ fn table(repository: &Repository, rows: &[(Tag, Option<Described>)]) -> Markup {
                         tr {
                             th scope="row" { a href=(link(&format!("/-/{repository}:{tag}"), &[])) { (tag) } }
                             @if let Some(described) = described {
-                                td { (described.kind.name()) }
+                                td .wide { (described.kind.name()) }
                                 td { (described.platforms().join(", ")) }
                                 td .number { @if let Some(size) = described.total() { (format::size(size)) } }
-                                td { @if let Some(created) = described.created() { (created) } }
+                                td .time { @if let Some(created) = described.created() { (created) } }
                                 td .wide { code title=(described.digest) { (described.digest.short()) } }
                             } @else {
                                 td colspan="5" { "cannot be read" }
