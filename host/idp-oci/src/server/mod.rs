@@ -1,8 +1,8 @@
 //! The embedded registry: OCI distribution-spec 1.1 over a [`Store`].
 //!
-//! May use names, manifests, blobs and stores; knows no client, no provider and no terminal. In: connections. Out: answers,
-//! a line of access log for each (`tracing`, target `idp::registry`), metrics, and an [`Event`] for who observes. Blob bytes stream
-//! both ways; only manifests, which are bounded, are held whole.
+//! May use names, manifests, blobs and stores, and for webhooks the client's HTTP; knows no provider and no terminal. In:
+//! connections. Out: answers, a line of access log for each (`tracing`, target `idp::registry`), metrics, and an [`Event`] for
+//! who observes. Blob bytes stream both ways; only manifests, which are bounded, are held whole.
 //!
 //! `route.rs` says what a request asks for; there is a file for every noun; `beside.rs` has what is served beside the
 //! specification; `seen.rs` what is told of each request; `serve.rs` has the connections, `tls` encrypts them.
