@@ -75,7 +75,7 @@ pub use health::HealthSettings;
 pub use limits::Limits;
 pub use metrics::MetricsSettings;
 pub use scope::Scope;
-pub use serve::{ServeOptions, serve};
+pub use serve::{ServeOptions, Started, serve};
 pub use web::WebSettings;
 pub use webhook::{WebhookError, WebhookEvent, WebhookSettings, WebhookTarget, WebhookTargets};
 

@@ -27,6 +27,9 @@ const EXPIRE_EVERY: Duration = Duration::from_secs(300);
 /// How long to wait when the system has no more descriptors.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
+/// See [`ServeOptions::started`].
+pub type Started = Box<dyn FnOnce(&Registry) + Send>;
+
 /// What a registry is served with.
 pub struct ServeOptions {
     /// Where. Bind it first: then its address is known, and clients can already connect.
@@ -43,6 +46,8 @@ pub struct ServeOptions {
     pub observer: Option<Observer>,
     /// How long requests may go on after the shutdown.
     pub grace: Duration,
+    /// Is given the registry before the first request: for what goes on beside serving, such as collecting garbage.
+    pub started: Option<Started>,
     /// Connections are encrypted with it; without, they are plain.
     pub tls: Option<Arc<Tls>>,
     /// Health, metrics and the page.
@@ -60,6 +65,7 @@ impl ServeOptions {
             proxies: Arc::default(),
             observer: None,
             grace: Duration::from_secs(10),
+            started: None,
             tls: None,
             beside: BesideOptions::default(),
         }
@@ -84,9 +90,12 @@ impl std::fmt::Debug for ServeOptions {
 /// Serves until `shutdown`. Then nobody new is let in, requests under way get their answer, and after the grace the rest
 /// is cut off. Fails only if the listener cannot accept at all.
 pub async fn serve(options: ServeOptions, shutdown: CancellationToken) -> io::Result<()> {
-    let ServeOptions { listener, store, access, limits, proxies, observer, grace, tls, beside } = options;
+    let ServeOptions { listener, store, access, limits, proxies, observer, grace, tls, beside, started } = options;
     let registry =
         Registry::new(store, access, limits, observer).behind(proxies).with(Beside::new(beside, tls.clone()));
+    if let Some(started) = started {
+        started(&registry);
+    }
     let tracker = TaskTracker::new();
     let cut_off = CancellationToken::new();
     let places = Arc::new(Semaphore::new(limits.connections));

@@ -62,6 +62,31 @@ pub(super) fn login(args: LoginArgs, session: &Session) -> Result<(), Stop> {
     Ok(session.console.result(&text, &login)?)
 }
 
+/// A password that is to be set: from stdin, or asked for twice on the terminal.
+pub(super) fn new_password(stdin: bool, session: &Session) -> Result<Secret, Report> {
+    let failed = |error: std::io::Error| Report::new(Exit::Failed, format!("cannot read the password: {error}"));
+    if stdin {
+        let mut line = String::new();
+        std::io::stdin().read_line(&mut line).map_err(failed)?;
+        let password = Secret::new(line.trim_end_matches(['\r', '\n']).to_owned());
+        session.known.add(&password);
+        return Ok(password);
+    }
+    if !std::io::stdin().is_terminal() || session.env.get(env::CI).is_some() {
+        return Err(Report::new(Exit::Usage, "no password is given, and there is no terminal to ask on")
+            .hint("printf %s \"$PASSWORD\" | … --password-stdin"));
+    }
+    session.console.line("New password:");
+    let password = Secret::new(rpassword::read_password().map_err(failed)?);
+    session.known.add(&password);
+    session.console.line("The same once more:");
+    let again = Secret::new(rpassword::read_password().map_err(failed)?);
+    if password.expose() != again.expose() {
+        return Err(Report::new(Exit::Usage, "the two are not the same"));
+    }
+    Ok(password)
+}
+
 /// Asks on the terminal, without echo.
 fn ask(given: &mut crate::config::credentials::Given, session: &Session) -> Result<(), Report> {
     let interactive = std::io::stdin().is_terminal() && session.env.get(env::CI).is_none();

@@ -2,7 +2,7 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `push`, `pull`, `copy`, `cache`, `list`, `search`, `delete`, `login`, `registry`, `doctor`, `provider`, `completions`, `docs` | a command each: arguments, conversion, what is printed |
+//! | `push`, `pull`, `copy`, `cache`, `list`, `search`, `delete`, `login`, `registry`, `upkeep`, `user`, `doctor`, `provider`, `completions`, `docs` | a command each: arguments, conversion, what is printed |
 //! | [`connect`] | the flags that say which registry and as whom |
 //! | [`ui`], [`progress`], [`log`] | the streams |
 //! | [`error`] | failures as sentences, hints and exit codes |
@@ -49,6 +49,8 @@ pub mod search;
 pub mod signals;
 mod table;
 pub mod ui;
+mod upkeep;
+mod user;
 
 /// OCI registries for Internal Developer Platforms.
 #[derive(Debug, Parser)]

@@ -1,4 +1,5 @@
-//! `idp registry serve|start|stop|status|detect|show|doctor`.
+//! `idp registry …`: the embedded one run, and any one looked at. What is done with the content of the embedded one is in `upkeep`, its users
+//! in `user`.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -9,7 +10,7 @@ use serde::Serialize;
 use super::connect::Connect;
 use super::doctor;
 use super::error::{Exit, Report};
-use super::{Session, Stop};
+use super::{Session, Stop, upkeep, user};
 use crate::ops::embedded::Note;
 use crate::ops::{self, Options};
 
@@ -29,6 +30,11 @@ enum Command {
     Start(StartArgs),
     Stop(StopArgs),
     Status(StatusArgs),
+    Gc(upkeep::GcArgs),
+    Fsck(upkeep::FsckArgs),
+    Usage(upkeep::UsageArgs),
+    Restore(upkeep::RestoreArgs),
+    User(user::Args),
     Detect(DetectArgs),
     Show(ShowArgs),
     Doctor(doctor::Args),
@@ -66,6 +72,9 @@ struct PlaceArgs {
     /// Let in the users of this file (bcrypt, as `htpasswd -B` writes it) and nobody else
     #[arg(long, value_name = "FILE")]
     htpasswd: Option<PathBuf>,
+    /// Speak HTTPS, with a certificate that is made here; `tls` in the settings says more
+    #[arg(long)]
+    tls: bool,
     /// Settings; ~/.idpbuilder/registry.yaml unless given, where it is there
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -151,6 +160,11 @@ pub(super) fn run(args: Args, session: &Session) -> Result<(), Stop> {
         Command::Start(args) => start(&args, session),
         Command::Stop(_) => stop(session),
         Command::Status(_) => status(session),
+        Command::Gc(args) => upkeep::gc(&args, session),
+        Command::Fsck(args) => upkeep::fsck(&args, session),
+        Command::Usage(args) => upkeep::usage(&args, session),
+        Command::Restore(args) => upkeep::restore(&args, session),
+        Command::User(args) => user::run(args, session),
         Command::Detect(args) => detect(args, session),
         Command::Show(args) => show(args, session),
         Command::Doctor(args) => doctor::run(args, session),
@@ -169,6 +183,7 @@ fn serve(args: ServeArgs, session: &Session) -> Result<(), Stop> {
         root: place.root,
         memory: args.memory,
         htpasswd: place.htpasswd,
+        tls: place.tls,
         config: place.config,
         background: args.background,
     };

@@ -194,6 +194,20 @@ impl Environment {
         .filter(|value| !value.is_empty())
     }
 
+    /// All variables whose names begin with one of these: what a vendor's own library looks at.
+    pub fn beginning(&self, prefixes: &[&str]) -> Vec<(String, String)> {
+        let wanted = |name: &str| prefixes.iter().any(|prefix| name.starts_with(prefix));
+        match &self.0 {
+            Source::Process => std::env::vars_os()
+                .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+                .filter(|(name, _)| wanted(name))
+                .collect(),
+            Source::Given(values) => {
+                values.iter().filter(|(name, _)| wanted(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
+            }
+        }
+    }
+
     /// A directory or file; never relative to nothing.
     pub fn path(&self, variable: Variable) -> Option<PathBuf> {
         match &self.0 {

@@ -127,6 +127,10 @@ pub(super) fn http(context: &Context, registry: &Registry) -> Result<Http, Error
         let file = context.registries.resolve(file);
         fs_err::read(&file).map_err(|error| Error::Io { what: format!("reading {what} {registry}"), error })
     };
+    if let Some(ca) = super::embedded::authority(context, registry) {
+        // It is made anew with the certificates of the embedded registry; one that cannot be read fails in the handshake.
+        options.extra_roots.extend(fs_err::read(ca).ok());
+    }
     if let Some(config) = context.registries.get(registry) {
         if let Some(file) = &config.ca_file {
             options.extra_roots.push(read(file, "the certificates of")?);

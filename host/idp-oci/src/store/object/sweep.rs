@@ -50,7 +50,8 @@ pub struct SweepOptions {
 }
 
 /// What a sweep did, or would do.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Swept {
     /// Memberships that were marked as leaving.
     pub leaving: u64,

@@ -20,8 +20,11 @@ use super::{Context, Error};
 use crate::config::env;
 use crate::config::paths::Paths;
 use crate::config::registries::Address;
+use crate::config::server::ServerConfig;
 
 mod claim;
+pub mod control;
+pub mod users;
 
 /// Ports that are tried, from the first on.
 const PORTS: std::ops::Range<u16> = 5000..5020;
@@ -218,6 +221,14 @@ pub fn registry_of(note: &Note) -> Registry {
     address.to_string().parse().expect("an address is a registry's name")
 }
 
+/// The certificate authority of the embedded registry, if this is its address.
+pub(super) fn authority(context: &Context, registry: &Registry) -> Option<PathBuf> {
+    match look(&context.paths) {
+        Found::Running(note) if registry_of(&note) == *registry => note.ca,
+        _ => None,
+    }
+}
+
 /// Ends it: what is under way gets its answer. `None` when there was nothing to end.
 pub async fn stop(context: &Context) -> Result<Option<Note>, Error> {
     let place = place(&context.paths)?;
@@ -247,6 +258,25 @@ pub async fn stop(context: &Context) -> Result<Option<Note>, Error> {
         }
         tokio::time::sleep(LOOK_AGAIN).await;
     }
+}
+
+/// Has a task done with a registry's content, whether it is served or not.
+pub async fn ask(
+    context: &Context,
+    root: Option<&Path>,
+    config: Option<&Path>,
+    task: control::Task,
+) -> Result<serde_json::Value, Error> {
+    // The settings of this user speak of this user's registry.
+    let settings = match (root, config) {
+        (Some(_), None) => ServerConfig::default(),
+        (_, config) => ServerConfig::of(&context.paths, config)?,
+    };
+    if let Some(bucket) = settings.bucket.as_ref().filter(|_| root.is_none()) {
+        return control::ask_bucket(context, bucket, task).await;
+    }
+    let root = super::serve::root_of(context, root, &settings)?;
+    control::ask(root, settings.store(), task).await
 }
 
 /// How it is.
