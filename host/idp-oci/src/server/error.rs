@@ -82,6 +82,13 @@ impl Error {
 
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
+        match &error {
+            StoreError::TagImmutable { .. } => {
+                return Self::new(StatusCode::CONFLICT, "DENIED", error.to_string());
+            }
+            StoreError::Quota { .. } => return Self::new(StatusCode::FORBIDDEN, "DENIED", error.to_string()),
+            _ => {}
+        }
         if matches!(error, StoreError::Full { .. }) {
             tracing::error!(target: "idp::registry", %error, "a push was refused");
             let message =

@@ -6,8 +6,9 @@ use proptest::prelude::*;
 use crate::digest::Digest;
 use crate::name::{Repository, Tag, Target};
 use crate::store::fs::FsStore;
+use crate::store::fsck::FsckOptions;
 use crate::store::memory::MemoryStore;
-use crate::store::{Page, Store, StoredManifest, suite};
+use crate::store::{Durability, Page, StorageSettings, Store, StoredManifest, suite};
 
 const REPOSITORIES: [&str; 3] = ["a", "a/b", "c"];
 const CONTENTS: [&[u8]; 3] = [b"", b"{\"one\":1}", b"{\"two\":2}"];
@@ -120,16 +121,23 @@ proptest! {
         runtime.block_on(async {
             let directory = tempfile::tempdir().expect("a directory");
             let memory = MemoryStore::default();
-            let mut disk = FsStore::open(directory.path()).await.expect("opened");
+            // Both kinds of durability answer alike.
+            let durability = if steps.len() % 2 == 0 { Durability::Strict } else { Durability::Relaxed };
+            let settings = StorageSettings { durability, ..StorageSettings::default() };
+            let open = async || FsStore::open_with(directory.path(), settings.clone()).await.expect("opened");
+            let mut disk = open().await;
             for step in &steps {
                 if matches!(step, Step::Restart) {
                     drop(disk);
-                    disk = FsStore::open(directory.path()).await.expect("opened again");
+                    disk = open().await;
                 }
                 let (expect, answer) = (take(&memory, step).await, take(&disk, step).await);
                 prop_assert_eq!(expect, answer, "the answer to {:?}", step);
                 prop_assert_eq!(see(&memory).await, see(&disk).await, "after {:?}", step);
             }
+            let report = disk.fsck(FsckOptions { fast: false, repair: false }).await.expect("checked");
+            prop_assert_eq!(report.findings, vec![]);
+            prop_assert_eq!(report.unused, 0);
             Ok(())
         })?;
     }

@@ -25,7 +25,9 @@ use serde::Deserialize;
 use crate::digest::Digest;
 use crate::manifest::{Manifest, Shape};
 use crate::store::content::Content;
+use crate::store::policy::{Policy, StoreSettings};
 use crate::store::rows::change::NewManifest;
+use crate::store::rows::query::Row;
 use crate::store::rows::table::{Moment, Naming};
 use crate::store::rows::{Durability, Keeping, Rows};
 use crate::store::{Referral, Referrer, StoreError, StoredManifest, durable, layout1};
@@ -57,12 +59,14 @@ pub(crate) struct Disk {
     // Before the lock: its committer works until it is dropped.
     pub(crate) rows: Rows,
     pub(crate) settings: StorageSettings,
+    // Shared with work that waits for the committer, which must not be the last to hold all of this.
+    pub(crate) policy: Arc<Policy>,
     _lock: File,
 }
 
 impl Disk {
     /// Opens a registry's directory, or makes one of an empty or missing directory.
-    pub(crate) fn open(root: &Path, settings: StorageSettings) -> Result<Self, StoreError> {
+    pub(crate) fn open(root: &Path, settings: StoreSettings) -> Result<Self, StoreError> {
         Self::open_unguarded(root, settings).map_err(|error| match error {
             StoreError::Io(error)
                 if matches!(
@@ -76,7 +80,9 @@ impl Disk {
         })
     }
 
-    fn open_unguarded(root: &Path, settings: StorageSettings) -> Result<Self, StoreError> {
+    fn open_unguarded(root: &Path, settings: StoreSettings) -> Result<Self, StoreError> {
+        let policy = Arc::new(Policy::new(settings)?);
+        let settings = policy.settings.storage.clone();
         durable::create_dir(root)?;
         let layout = durable::read(&root.join("layout"))?;
         let names = durable::list(root)?.unwrap_or_default();
@@ -116,7 +122,40 @@ impl Disk {
         let rows = Rows::open(&metadata, keeping)?;
         durable::sync_dir(root)?;
         let content = Arc::new(Content::new(root, settings.durability == Durability::Strict));
-        Ok(Self { content, rows, settings, _lock: lock })
+        Ok(Self { content, rows, settings, policy, _lock: lock })
+    }
+
+    /// What a manifest of the repository names; none where it cannot be read.
+    pub(crate) fn names(
+        &self,
+        repository: &str,
+        manifest: &Digest,
+    ) -> Result<Option<Vec<(Digest, Naming)>>, StoreError> {
+        let row = self.rows.read(|rows| rows.manifest(repository, manifest))?;
+        row.map_or(Ok(None), |row| self.names_in(manifest, row))
+    }
+
+    /// What a deleted manifest named; none where it cannot be read.
+    pub(crate) fn discarded_names(
+        &self,
+        repository: &str,
+        manifest: &Digest,
+    ) -> Result<Option<Vec<(Digest, Naming)>>, StoreError> {
+        let row = self.rows.read(|rows| rows.discarded(repository, manifest))?;
+        row.map_or(Ok(None), |row| self.names_in(manifest, row))
+    }
+
+    fn names_in(
+        &self,
+        manifest: &Digest,
+        Row { record, bytes }: Row,
+    ) -> Result<Option<Vec<(Digest, Naming)>>, StoreError> {
+        let bytes = match bytes {
+            Some(bytes) => Some(bytes),
+            None => durable::read(&self.content.path(manifest))?,
+        };
+        let whole = bytes.filter(|bytes| bytes.len() as u64 == record.size);
+        Ok(whole.map(|bytes| named(&bytes.into(), &record.media_type)))
     }
 
     /// Takes away content that no row needs any more.

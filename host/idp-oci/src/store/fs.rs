@@ -15,11 +15,17 @@ use crate::blob::Blob;
 use crate::digest::Digest;
 use crate::manifest::Descriptor;
 use crate::name::{Repository, Tag, Target};
-use crate::store::disk::{self, Disk, StorageSettings};
+use crate::store::disk::{self, Disk};
 use crate::store::durable::Pending;
+use crate::store::policy::Policy;
+use crate::store::rows::change::NewManifest;
 use crate::store::rows::query::Held;
-use crate::store::rows::table::INLINE;
-use crate::store::{Listing, OCTETS, Page, Referral, Referrer, Staged, Store, StoreError, StoredManifest};
+use crate::store::rows::table::{INLINE, Usage};
+use crate::store::rows::{Fault, Tables};
+use crate::store::{
+    Listing, OCTETS, Page, Referral, Referrer, Restored, Staged, Store, StoreError, StoreSettings,
+    StoredManifest, UsageReport,
+};
 
 /// A blob on its way that is not larger stays in memory: it becomes a file when it is complete.
 const SMALL: usize = 32 * 1024;
@@ -34,12 +40,15 @@ pub struct FsStore {
 impl FsStore {
     /// Opens a registry's directory; an empty or missing one becomes one. What a crash left half-written is swept.
     pub async fn open(root: impl AsRef<Path>) -> Result<Self, StoreError> {
-        Self::open_with(root, StorageSettings::default()).await
+        Self::open_with(root, StoreSettings::default()).await
     }
 
     /// [`FsStore::open`] with other settings than the usual.
-    pub async fn open_with(root: impl AsRef<Path>, settings: StorageSettings) -> Result<Self, StoreError> {
-        let root = root.as_ref().to_owned();
+    pub async fn open_with(
+        root: impl AsRef<Path>,
+        settings: impl Into<StoreSettings>,
+    ) -> Result<Self, StoreError> {
+        let (root, settings) = (root.as_ref().to_owned(), settings.into());
         let disk = blocking(move || Disk::open(&root, settings)).await?;
         Ok(Self { disk: Arc::new(disk) })
     }
@@ -77,9 +86,8 @@ impl FsStore {
     ) -> Result<bool, StoreError> {
         if found == Found::Stale {
             let (repository, digest) = (repository.clone(), digest.clone());
-            let renewed = move |tables: &mut crate::store::rows::Tables<'_>| {
-                tables.renew_blob(repository.as_str(), &digest, disk::now())
-            };
+            let renewed =
+                move |tables: &mut Tables<'_>| tables.renew_blob(repository.as_str(), &digest, disk::now());
             return self.disk.rows.change(renewed).await;
         }
         Ok(true)
@@ -155,6 +163,47 @@ impl Disk {
     }
 }
 
+/// Whether a blob fits in; one that is there already needs no more room.
+fn admit_blob(
+    tables: &Tables<'_>,
+    policy: &Policy,
+    repository: &str,
+    digest: &Digest,
+    size: u64,
+) -> Result<(), Fault> {
+    if tables.has_blob(repository, digest)? {
+        return Ok(());
+    }
+    let more = Usage { blobs: 1, bytes: size, ..Usage::default() };
+    policy.admit(repository, more, |scope| tables.usage_of(scope))
+}
+
+/// Whether a manifest and its tags fit in, and none of these moves that must not.
+fn admit_manifest(
+    tables: &Tables<'_>,
+    policy: &Policy,
+    repository: &str,
+    manifest: &NewManifest,
+    tags: &[String],
+) -> Result<(), Fault> {
+    let mut more = Usage::default();
+    for tag in tags {
+        match tables.named_by_tag(repository, tag)? {
+            None => more.tags += 1,
+            Some(digest) if digest != manifest.digest && policy.is_immutable(repository, tag) => {
+                let (repository, tag) = (repository.to_owned(), tag.clone());
+                return Err(StoreError::TagImmutable { repository, tag, digest }.into());
+            }
+            Some(_) => {}
+        }
+    }
+    if tables.manifest(repository, &manifest.digest)?.is_none() {
+        more.manifests = 1;
+        more.bytes = manifest.bytes.len() as u64;
+    }
+    policy.admit(repository, more, |scope| tables.usage_of(scope))
+}
+
 fn durable_read(disk: &Disk, digest: &Digest) -> Result<Option<Vec<u8>>, StoreError> {
     Ok(crate::store::durable::read(&disk.content.path(digest))?)
 }
@@ -217,8 +266,12 @@ impl Store for FsStore {
             return Ok(false);
         }
         let (repository, digest, from) = (repository.clone(), digest.clone(), from.cloned());
+        let policy = Arc::clone(&self.disk.policy);
         let mounted = self.disk.rows.add(move |tables| {
             let from = from.as_ref().map(Repository::as_str);
+            if let Some(size) = tables.mountable(&digest, from)? {
+                admit_blob(tables, &policy, repository.as_str(), &digest, size)?;
+            }
             tables.mount(repository.as_str(), &digest, from, disk::now())
         });
         Ok(mounted.await?.is_some())
@@ -291,7 +344,9 @@ impl Store for FsStore {
         };
         let tags: Vec<String> = tags.iter().map(|tag| tag.as_str().to_owned()).collect();
         let repository = repository.clone();
+        let policy = Arc::clone(&self.disk.policy);
         let put = self.disk.rows.add(move |tables| {
+            admit_manifest(tables, &policy, repository.as_str(), &prepared, &tags)?;
             tables.put_manifest(repository.as_str(), &prepared, &tags, disk::now())?;
             // Comes back with the answer: whether or not the client is still there, it is held until this is committed.
             Ok(coming)
@@ -314,23 +369,24 @@ impl Store for FsStore {
     }
 
     async fn delete_manifest(&self, repository: &Repository, digest: &Digest) -> Result<bool, StoreError> {
+        if self.disk.policy.undo().is_some() {
+            let (repository, digest) = (repository.clone(), digest.clone());
+            let discarded = self
+                .disk
+                .rows
+                .change(move |tables| tables.discard_manifest(repository.as_str(), &digest, disk::now()));
+            return discarded.await;
+        }
         let named = {
-            let (repository, target) = (repository.clone(), Target::Digest(digest.clone()));
-            // What names nothing that we can read is looked for in the rows.
-            self.on_disk(move |disk| {
-                let manifest = disk.read_manifest(&repository, &target)?;
-                Ok(manifest.map(|manifest| disk::named(&manifest.bytes, &manifest.media_type)))
-            })
-            .await?
+            let (repository, digest) = (repository.clone(), digest.clone());
+            self.on_disk(move |disk| disk.names(repository.as_str(), &digest)).await?
         };
         let deleted = {
             let (repository, digest) = (repository.clone(), digest.clone());
-            self.disk
-                .rows
-                .change(move |tables| {
-                    tables.delete_manifest(repository.as_str(), &digest, named.as_deref(), disk::now())
-                })
-                .await?
+            let deleted = self.disk.rows.change(move |tables| {
+                tables.delete_manifest(repository.as_str(), &digest, named.as_deref(), disk::now())
+            });
+            deleted.await?
         };
         if deleted == Some(true) {
             self.drop_content(digest).await?;
@@ -340,11 +396,33 @@ impl Store for FsStore {
 
     async fn delete_tag(&self, repository: &Repository, tag: &Tag) -> Result<bool, StoreError> {
         let (repository, tag) = (repository.clone(), tag.clone());
-        let deleted = self
-            .disk
-            .rows
-            .change(move |tables| tables.delete_tag(repository.as_str(), tag.as_str(), disk::now()));
+        let undo = self.disk.policy.undo().is_some();
+        let deleted = self.disk.rows.change(move |tables| {
+            if undo {
+                tables.discard_tag(repository.as_str(), tag.as_str(), disk::now())
+            } else {
+                tables.delete_tag(repository.as_str(), tag.as_str(), disk::now())
+            }
+        });
         Ok(deleted.await?.is_some())
+    }
+
+    async fn usage(&self, namespace: &str, page: &Page) -> Result<Option<UsageReport>, StoreError> {
+        let (namespace, page) = (namespace.to_owned(), page.clone());
+        self.on_disk(move |disk| disk.rows.read(|rows| rows.usage_below(&namespace, &page)).map(Some)).await
+    }
+
+    async fn restore(
+        &self,
+        repository: &Repository,
+        target: &Target,
+    ) -> Result<Option<Restored>, StoreError> {
+        let (repository, target) = (repository.clone(), target.clone());
+        let restored = self.disk.rows.add(move |tables| match &target {
+            Target::Tag(tag) => tables.restore_tag(repository.as_str(), tag.as_str(), disk::now()),
+            Target::Digest(digest) => tables.restore_manifest(repository.as_str(), digest, disk::now()),
+        });
+        restored.await
     }
 
     async fn tags(
@@ -459,12 +537,21 @@ impl Staged for StagedContent {
             .await?
         };
         let (repository, digest) = (repository.clone(), digest.clone());
+        let policy = Arc::clone(&self.disk.policy);
+        let brought = digest.clone();
         let linked = self.disk.rows.add(move |tables| {
+            admit_blob(tables, &policy, repository.as_str(), &digest, size)?;
             tables.link_blob(repository.as_str(), &digest, size, disk::now())?;
             // Comes back with the answer: whether or not the client is still there, it is held until this is committed.
             Ok(coming)
         });
-        linked.await.map(drop)
+        let linked = linked.await;
+        if linked.is_err() {
+            // Refused: nobody needs the file, unless others do.
+            let disk = Arc::clone(&self.disk);
+            let _ = blocking(move || disk.drop_content(&brought)).await;
+        }
+        linked.map(drop)
     }
 }
 

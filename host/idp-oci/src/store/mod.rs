@@ -22,6 +22,7 @@ use crate::digest::Digest;
 use crate::manifest::{Manifest, ManifestError, Shape};
 use crate::name::{Repository, Tag, Target};
 
+pub mod collect;
 mod content;
 #[cfg(test)]
 mod crash;
@@ -35,14 +36,17 @@ mod layout1;
 pub mod memory;
 #[cfg(feature = "object-store")]
 pub mod object;
+mod policy;
 mod rows;
 #[cfg(test)]
 mod suite;
 pub mod upload;
 
 pub use disk::StorageSettings;
+pub use policy::{CollectionSettings, QuotaSettings, RetentionSettings, StoreSettings};
 pub use rows::Durability;
 pub use rows::table::Usage;
+pub use rows::trash::Restored;
 
 /// What blobs are served as: a store does not know what clients call them.
 pub(crate) const OCTETS: &str = "application/octet-stream";
@@ -74,6 +78,39 @@ pub enum StoreError {
         path: std::path::PathBuf,
         /// Bytes that are free.
         free: u64,
+    },
+    /// A tag that the registry's rules let nobody move.
+    #[error("`{repository}:{tag}` is immutable and names {digest}: push under another tag")]
+    TagImmutable {
+        /// Where.
+        repository: String,
+        /// Which.
+        tag: String,
+        /// What it names.
+        digest: Digest,
+    },
+    /// More than the registry's rules let a repository or a namespace hold.
+    #[error(
+        "{scope} holds {used} {of} of at most {limit}, and {more} more do not fit: delete what is not needed, or ask the \
+         registry's operator for a larger quota"
+    )]
+    Quota {
+        /// Of what: a repository, a namespace, the registry.
+        scope: String,
+        /// `bytes` or `tags`.
+        of: &'static str,
+        /// How much there is.
+        used: u64,
+        /// How much was to come.
+        more: u64,
+        /// How much may be.
+        limit: u64,
+    },
+    /// Settings that mean nothing.
+    #[error("{what}")]
+    Settings {
+        /// Which, and what to write.
+        what: String,
     },
     /// A directory that we may not write to.
     #[error("`{path}` cannot be written ({error}); let this user write there, or choose another directory")]
@@ -209,6 +246,18 @@ pub struct Listing<T> {
     pub more: bool,
 }
 
+/// What a namespace holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UsageReport {
+    /// All of it; content that several repositories have counts in each.
+    pub total: Usage,
+    /// A page of its repositories, sorted, each with what it holds.
+    pub repositories: Vec<(String, Usage)>,
+    /// Whether other repositories follow.
+    pub more: bool,
+}
+
 /// A place for content. Every method is atomic: a reader sees all of it or nothing.
 #[async_trait]
 pub trait Store: std::fmt::Debug + Send + Sync + 'static {
@@ -285,6 +334,23 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
 
     /// Repositories that hold a manifest, sorted.
     async fn repositories(&self, page: &Page) -> Result<Listing<String>, StoreError>;
+
+    /// What is kept in the repositories whose names begin with these components (empty for all), and in each of them; none
+    /// where the backend does not count.
+    async fn usage(&self, namespace: &str, page: &Page) -> Result<Option<UsageReport>, StoreError> {
+        let _ = (namespace, page);
+        Ok(None)
+    }
+
+    /// Brings back what was deleted, while that can be undone; none where there is no such thing (any more).
+    async fn restore(
+        &self,
+        repository: &Repository,
+        target: &Target,
+    ) -> Result<Option<Restored>, StoreError> {
+        let _ = (repository, target);
+        Ok(None)
+    }
 
     /// Manifests of the repository whose subject this is, sorted by digest.
     async fn referrers(&self, repository: &Repository, subject: &Digest)

@@ -4,7 +4,7 @@
 //! read again. Sessions live in memory: after a restart a client finds its session unknown and begins anew, as the
 //! specification lets it; what the store had staged is swept when it opens.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::mem;
 use std::str::FromStr;
@@ -246,6 +246,11 @@ impl Uploads {
         let expiry = self.limits.expiry;
         self.lock()
             .retain(|_, entry| entry.touched.elapsed() < expiry || Arc::strong_count(&entry.session) > 1);
+    }
+
+    /// Repositories with open sessions: somebody is pushing there.
+    pub fn repositories(&self) -> HashSet<String> {
+        self.lock().values().map(|entry| entry.repository.as_str().to_owned()).collect()
     }
 
     /// How many sessions are open.

@@ -11,7 +11,8 @@ use crate::manifest::{Descriptor, Manifest, Shape};
 use crate::media;
 use crate::store::disk::{Disk, named};
 use crate::store::fsck::{Bad, Finding, FindingKind, FsckOptions};
-use crate::store::rows::table::{Counts, FIRST, Needs, Record, Usage, digest, key};
+use crate::store::rows::table::{Counts, FIRST, Needs, Record, Usage, digest, key, namespaces};
+use crate::store::rows::trash::Discarded;
 use crate::store::rows::{Fault, Tables};
 use crate::store::{Referral, Referrer, StoredManifest, durable};
 
@@ -36,6 +37,8 @@ struct Check<'c, 't> {
     seen: Seen,
     /// What the rows need of content: size, rows, repositories that have it as a blob.
     needed: BTreeMap<Key, Needs>,
+    /// What the namespaces hold.
+    namespaces: BTreeMap<String, Usage>,
     /// Repositories whose rows named bad content.
     suffered: BTreeMap<Digest, BTreeSet<String>>,
 }
@@ -59,11 +62,13 @@ pub(crate) fn check(
 ) -> Result<Seen, Fault> {
     let repositories = repositories(tables)?;
     let (seen, needed, suffered) = (Seen::default(), BTreeMap::new(), BTreeMap::new());
-    let mut check = Check { tables, disk, bad, options, seen, needed, suffered };
+    let namespaces = BTreeMap::new();
+    let mut check = Check { tables, disk, bad, options, seen, needed, namespaces, suffered };
     for repository in repositories {
         check.repository(&repository)?;
     }
     check.content()?;
+    check.namespaces()?;
     Ok(check.seen)
 }
 
@@ -93,6 +98,9 @@ fn repositories(tables: &Tables<'_>) -> Result<BTreeSet<String>, Fault> {
     for row in tables.tagged.iter()? {
         see(row?.0.value().0);
     }
+    for row in tables.trash.iter()? {
+        see(row?.0.value().0);
+    }
     for row in tables.references.iter()? {
         see(row?.0.value().0);
     }
@@ -118,6 +126,7 @@ impl Check<'_, '_> {
         let mut expected = Expected::default();
         self.blobs(repository, &mut expected)?;
         self.manifests(repository, &mut expected)?;
+        self.trash(repository, &mut expected)?;
         self.tags(repository, &mut expected)?;
         self.references(repository, &expected)?;
         self.referrers(repository, &expected)?;
@@ -136,6 +145,9 @@ impl Check<'_, '_> {
             } else {
                 self.tables.catalogue.remove(repository)?;
             }
+        }
+        for namespace in namespaces(repository) {
+            *self.namespaces.entry(namespace.to_owned()).or_default() += usage;
         }
         self.seen.manifests += usage.manifests;
         self.seen.tags += usage.tags;
@@ -287,6 +299,44 @@ impl Check<'_, '_> {
         Ok(())
     }
 
+    /// What was deleted and can be brought back names and needs what it did.
+    fn trash(&mut self, repository: &str, expected: &mut Expected) -> Result<(), Fault> {
+        let mut rows = Vec::new();
+        for row in self.tables.trash.range((repository, FIRST)..)? {
+            let (at, value) = row?;
+            if at.value().0 != repository {
+                break;
+            }
+            let (discarded, bytes) = value.value();
+            rows.push((at.value().1.to_vec(), discarded.to_vec(), bytes.to_vec()));
+        }
+        for (at, discarded, bytes) in rows {
+            let record = serde_json::from_slice::<Discarded>(&discarded).map(|discarded| discarded.record);
+            let read = record.map_err(|error| error.to_string()).and_then(|record| {
+                let record = serde_json::to_vec(&record).map_err(|error| error.to_string())?;
+                self.manifest(&at, &record, bytes)
+            });
+            match read {
+                Ok((record, bytes)) => {
+                    if record.is_file() {
+                        self.needed.entry(at.clone()).or_insert((record.size, 0, 0)).1 += 1;
+                    }
+                    for (named, naming) in named(&bytes, &record.media_type) {
+                        expected.references.insert((key(&named), at.clone()), naming as u8);
+                    }
+                }
+                Err(why) => {
+                    let what =
+                        format!("a deleted manifest of `{repository}` {why}: it cannot be brought back");
+                    if self.find(FindingKind::ManifestDamaged, what) {
+                        self.tables.trash.remove((repository, &*at))?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn complete(&mut self, repository: &str, at: &[u8], manifest: &Manifest) -> Result<(), Fault> {
         let Shape::Image { config, layers } = manifest.shape() else { return Ok(()) };
         let mut lacking = BTreeSet::new();
@@ -414,6 +464,28 @@ impl Check<'_, '_> {
             }
             for ((subject, by), descriptor) in &expected.referrers {
                 self.tables.referrers.insert((repository, &**subject, &**by), &**descriptor)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn namespaces(&mut self) -> Result<(), Fault> {
+        let mut kept = BTreeMap::new();
+        for row in self.tables.namespaces.iter()? {
+            let (at, usage) = row?;
+            kept.insert(at.value().to_owned(), Usage::from(usage.value()));
+        }
+        let names: BTreeSet<String> = kept.keys().chain(self.namespaces.keys()).cloned().collect();
+        for name in names {
+            let usage = self.namespaces.get(&name).copied().unwrap_or_default();
+            let counted = kept.get(&name).copied().unwrap_or_default();
+            if usage != counted
+                && self.find(
+                    FindingKind::Usage,
+                    format_args!("below `{name}` {counted:?} is counted and {usage:?} is held"),
+                )
+            {
+                self.tables.namespaces.insert(&*name, Counts::from(usage))?;
             }
         }
         Ok(())

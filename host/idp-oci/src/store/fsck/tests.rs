@@ -142,7 +142,10 @@ async fn spoil(store: &FsStore, how: impl FnOnce(&mut Tables<'_>) + Send + 'stat
 #[tokio::test]
 async fn rows_that_do_not_fit_are_derived_again() {
     type Spoil = fn(&mut Tables<'_>, &Digest, &StoredManifest, &StoredManifest);
-    let ways: [(FindingKind, Spoil); 9] = [
+    let ways: [(FindingKind, Spoil); 10] = [
+        (FindingKind::Usage, |tables, _, _, _| {
+            tables.namespaces.insert("team", (9, 9, 9, 9)).expect("written");
+        }),
         (FindingKind::Usage, |tables, _, _, _| {
             tables.repositories.insert("team/app", (1, 1, 1, 1)).expect("written");
         }),

@@ -4,13 +4,15 @@ use redb::{ReadableTable as _, ReadableTableMetadata as _, Table, WriteTransacti
 
 use crate::digest::Digest;
 use crate::store::Referrer;
+use crate::store::policy::Scope;
 use crate::store::rows::Fault;
 use crate::store::rows::query::{Row, damaged};
 use crate::store::rows::table::{
     BLOBS, ByDigest, ByDigestAndTag, ByDigests, ByTag, CATALOGUE, CONTENT, Counts, DigestAndMoment, FIRST,
-    INLINE, MANIFESTS, Moment, Naming, Needs, REFERENCES, REFERRERS, REPOSITORIES, Record, RecordAndBytes,
-    TAGGED, TAGS, Usage, digest, is_named, key,
+    INLINE, MANIFESTS, Moment, NAMESPACES, Naming, Needs, REFERENCES, REFERRERS, REPOSITORIES, Record,
+    RecordAndBytes, TAGGED, TAGS, TRASH, TRASH_TAGS, Usage, digest, is_named, key, namespaces,
 };
+use crate::store::rows::trash::Taken;
 
 /// The tables, open in a transaction.
 pub(crate) struct Tables<'t> {
@@ -23,6 +25,9 @@ pub(crate) struct Tables<'t> {
     pub(crate) tags: Table<'t, ByTag, DigestAndMoment>,
     pub(crate) tagged: Table<'t, ByDigestAndTag, ()>,
     pub(crate) referrers: Table<'t, ByDigests, &'static [u8]>,
+    pub(crate) namespaces: Table<'t, &'static str, Counts>,
+    pub(crate) trash: Table<'t, ByDigest, RecordAndBytes>,
+    pub(crate) trash_tags: Table<'t, ByTag, DigestAndMoment>,
     changed: bool,
 }
 
@@ -55,13 +60,30 @@ impl<'t> Tables<'t> {
             tags: transaction.open_table(TAGS)?,
             tagged: transaction.open_table(TAGGED)?,
             referrers: transaction.open_table(REFERRERS)?,
+            namespaces: transaction.open_table(NAMESPACES)?,
+            trash: transaction.open_table(TRASH)?,
+            trash_tags: transaction.open_table(TRASH_TAGS)?,
             changed: false,
         })
     }
 
-    /// Whether they may just have been made.
-    pub(crate) fn are_new(&self) -> Result<bool, Fault> {
-        Ok(self.repositories.is_empty()?)
+    /// Whether they may just have been made, or one of them: counts that an older registry did not keep are made here.
+    pub(crate) fn are_new(&mut self) -> Result<bool, Fault> {
+        if self.repositories.is_empty()? {
+            return Ok(true);
+        }
+        if self.namespaces.is_empty()? {
+            let mut all = Vec::new();
+            for row in self.repositories.iter()? {
+                let (at, usage) = row?;
+                all.push((at.value().to_owned(), Usage::from(usage.value())));
+            }
+            for (repository, usage) in all {
+                self.count_above(&repository, Usage::default(), usage)?;
+            }
+            return Ok(true);
+        }
+        Ok(false)
     }
 
     pub(crate) fn is_changed(&self) -> bool {
@@ -78,14 +100,73 @@ impl<'t> Tables<'t> {
         self.changed = true;
         let mut usage = self.usage(repository)?.unwrap_or_default();
         let listed = usage.manifests > 0;
+        let before = usage;
         change(&mut usage);
         self.repositories.insert(repository, Counts::from(usage))?;
+        self.count_above(repository, before, usage)?;
         if usage.manifests > 0 && !listed {
             self.catalogue.insert(repository, ())?;
         } else if usage.manifests == 0 && listed {
             self.catalogue.remove(repository)?;
         }
         Ok(())
+    }
+
+    /// What a repository's namespaces hold, after its own counts changed.
+    fn count_above(&mut self, repository: &str, before: Usage, after: Usage) -> Result<(), Fault> {
+        for namespace in namespaces(repository) {
+            let held = self.namespaces.get(namespace)?.map_or_else(Usage::default, |row| row.value().into());
+            let step = |held: u64, before: u64, after: u64| (held + after).saturating_sub(before);
+            let held = Usage {
+                manifests: step(held.manifests, before.manifests, after.manifests),
+                tags: step(held.tags, before.tags, after.tags),
+                blobs: step(held.blobs, before.blobs, after.blobs),
+                bytes: step(held.bytes, before.bytes, after.bytes),
+            };
+            self.namespaces.insert(namespace, Counts::from(held))?;
+        }
+        Ok(())
+    }
+
+    /// What a namespace holds, with a repository of that very name.
+    pub(crate) fn usage_below(&self, namespace: &str) -> Result<Usage, Fault> {
+        let mut usage = self.namespaces.get(namespace)?.map_or_else(Usage::default, |row| row.value().into());
+        usage += self.usage(namespace)?.unwrap_or_default();
+        Ok(usage)
+    }
+
+    /// What a quota asks for.
+    pub(crate) fn usage_of(&self, scope: Scope<'_>) -> Result<Usage, Fault> {
+        match scope {
+            Scope::Repository(name) => Ok(self.usage(name)?.unwrap_or_default()),
+            Scope::Namespace(name) => self.usage_below(name),
+        }
+    }
+
+    /// Whether a manifest is still as it was at that time, and no tag, index or subject keeps it.
+    pub(crate) fn is_abandoned(
+        &self,
+        repository: &str,
+        manifest: &Digest,
+        since: Moment,
+    ) -> Result<bool, Fault> {
+        let at = key(manifest);
+        let Some(row) = self.manifest(repository, manifest)? else { return Ok(false) };
+        if row.record.since != since
+            || !self.tags_of(repository, &at)?.is_empty()
+            || is_named(&self.references, repository, &at)?
+        {
+            return Ok(false);
+        }
+        match &row.record.subject {
+            Some(subject) => Ok(self.manifests.get((repository, &*key(subject)))?.is_none()),
+            None => Ok(true),
+        }
+    }
+
+    /// Whether the repository has this blob.
+    pub(crate) fn has_blob(&self, repository: &str, digest: &Digest) -> Result<bool, Fault> {
+        Ok(self.blobs.get((repository, &*key(digest)))?.is_some())
     }
 
     /// A repository is known from its first push on.
@@ -104,7 +185,7 @@ impl<'t> Tables<'t> {
     }
 
     /// Whether nobody needs the content any more: its file may go once this is committed.
-    fn release(&mut self, content: &[u8], role: Role) -> Result<bool, Fault> {
+    pub(crate) fn release(&mut self, content: &[u8], role: Role) -> Result<bool, Fault> {
         let Some((size, rows, blobs)) = self.content.get(content)?.map(|row| row.value()) else {
             return Ok(false);
         };
@@ -137,6 +218,22 @@ impl<'t> Tables<'t> {
         Ok(())
     }
 
+    /// The size of a blob of `from`, or of anybody; none where there is no such blob.
+    pub(crate) fn mountable(&self, digest: &Digest, from: Option<&str>) -> Result<Option<u64>, Fault> {
+        let content = key(digest);
+        Ok(match from {
+            Some(from) => self.blobs.get((from, &*content))?.map(|row| row.value().0),
+            None => self.content.get(&*content)?.map(|row| row.value()).and_then(|(size, _, blobs)| {
+                // Content that is only a manifest is not to be had by mounting.
+                (blobs > 0).then_some(size)
+            }),
+        })
+    }
+
+    pub(crate) fn named_by_tag(&self, repository: &str, tag: &str) -> Result<Option<Digest>, Fault> {
+        Ok(self.tags.get((repository, tag))?.and_then(|row| digest(row.value().0)))
+    }
+
     /// Makes a blob of `from`, or of anybody, one of the repository; its size, or none where there is no such blob.
     pub(crate) fn mount(
         &mut self,
@@ -145,14 +242,7 @@ impl<'t> Tables<'t> {
         from: Option<&str>,
         now: Moment,
     ) -> Result<Option<u64>, Fault> {
-        let content = key(digest);
-        let size = match from {
-            Some(from) => self.blobs.get((from, &*content))?.map(|row| row.value().0),
-            None => self.content.get(&*content)?.map(|row| row.value()).and_then(|(size, _, blobs)| {
-                // Content that is only a manifest is not to be had by mounting.
-                (blobs > 0).then_some(size)
-            }),
-        };
+        let size = self.mountable(digest, from)?;
         if let Some(size) = size {
             self.link_blob(repository, digest, size, now)?;
         }
@@ -194,7 +284,7 @@ impl<'t> Tables<'t> {
         Row::parse(record, bytes).map(Some).map_err(|error| damaged("manifests", repository, &error))
     }
 
-    fn write_manifest(
+    pub(crate) fn write_manifest(
         &mut self,
         repository: &str,
         digest: &[u8],
@@ -230,8 +320,10 @@ impl<'t> Tables<'t> {
         if let Some((subject, referrer)) = &manifest.referrer {
             self.referrers.insert((repository, &*key(subject), &*digest), &*json(referrer))?;
         }
+        // One that was deleted and could be brought back has come by itself, and needs its content already.
+        let was_discarded = self.trash.remove((repository, &*digest))?.is_some();
         if is_new {
-            if manifest.bytes.len() > INLINE {
+            if manifest.bytes.len() > INLINE && !was_discarded {
                 self.need(&digest, record.size, Role::Manifest)?;
             }
             self.count(repository, |usage| {
@@ -261,6 +353,8 @@ impl<'t> Tables<'t> {
         }
         self.changed = true;
         self.tagged.insert((repository, digest, tag), ())?;
+        // One that was deleted before is no more to be had: its name is taken.
+        self.trash_tags.remove((repository, tag))?;
         Ok(())
     }
 
@@ -318,31 +412,55 @@ impl<'t> Tables<'t> {
         now: Moment,
     ) -> Result<Option<bool>, Fault> {
         let at = key(manifest);
+        let Some(taken) = self.take_out(repository, manifest)? else { return Ok(None) };
+        self.unname(repository, &at, named, now)?;
+        if taken.row.record.is_file() { self.release(&at, Role::Manifest).map(Some) } else { Ok(Some(false)) }
+    }
+
+    /// Takes a manifest, its tags and its place among the referrers out of what can be seen.
+    pub(crate) fn take_out(&mut self, repository: &str, manifest: &Digest) -> Result<Option<Taken>, Fault> {
+        let at = key(manifest);
         let Some(row) = self.manifest(repository, manifest)? else { return Ok(None) };
-        for tag in self.tags_of(repository, &at)? {
-            self.tags.remove((repository, &*tag))?;
-            self.tagged.remove((repository, &*at, &*tag))?;
-            self.count(repository, |usage| usage.tags = usage.tags.saturating_sub(1))?;
+        let tags = self.tags_of(repository, &at)?;
+        for tag in &tags {
+            self.tags.remove((repository, &**tag))?;
+            self.tagged.remove((repository, &*at, &**tag))?;
         }
         self.manifests.remove((repository, &*at))?;
-        if let Some(subject) = &row.record.subject {
-            self.referrers.remove((repository, &*key(subject), &*at))?;
-        }
+        let referrer = match &row.record.subject {
+            None => None,
+            Some(subject) => {
+                let row = self.referrers.remove((repository, &*key(subject), &*at))?;
+                row.and_then(|row| serde_json::from_slice(row.value()).ok())
+            }
+        };
+        let (size, count) = (row.record.size, tags.len() as u64);
+        self.count(repository, |usage| {
+            usage.manifests = usage.manifests.saturating_sub(1);
+            usage.tags = usage.tags.saturating_sub(count);
+            usage.bytes = usage.bytes.saturating_sub(size);
+        })?;
+        Ok(Some(Taken { row, tags, referrer }))
+    }
+
+    /// A manifest names nothing any more.
+    pub(crate) fn unname(
+        &mut self,
+        repository: &str,
+        manifest: &[u8],
+        named: Option<&[(Digest, Naming)]>,
+        now: Moment,
+    ) -> Result<(), Fault> {
         let named = match named {
             Some(named) => named.to_vec(),
-            None => self.named_by(repository, &at)?,
+            None => self.named_by(repository, manifest)?,
         };
         for (digest, _) in &named {
             let digest = key(digest);
-            self.references.remove((repository, &*digest, &*at))?;
+            self.references.remove((repository, &*digest, manifest))?;
             self.let_go(repository, &digest, now)?;
         }
-        let size = row.record.size;
-        self.count(repository, |usage| {
-            usage.manifests = usage.manifests.saturating_sub(1);
-            usage.bytes = usage.bytes.saturating_sub(size);
-        })?;
-        if row.record.is_file() { self.release(&at, Role::Manifest).map(Some) } else { Ok(Some(false)) }
+        Ok(())
     }
 
     /// A blob or manifest that one thing less names: if nothing does, its time begins now.
@@ -383,6 +501,6 @@ impl<'t> Tables<'t> {
     }
 }
 
-fn json(value: &impl serde::Serialize) -> Vec<u8> {
+pub(crate) fn json(value: &impl serde::Serialize) -> Vec<u8> {
     serde_json::to_vec(value).expect("plain structs with text keys can be written as JSON")
 }

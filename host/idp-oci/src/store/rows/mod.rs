@@ -34,6 +34,7 @@ pub(crate) mod query;
 pub(crate) mod table;
 #[cfg(test)]
 mod tests;
+pub(crate) mod trash;
 
 pub(crate) use change::Tables;
 use file::DatabaseFile;
@@ -78,6 +79,12 @@ macro_rules! database_faults {
 }
 
 database_faults! { StorageError TableError TransactionError CommitError DatabaseError SetDurabilityError }
+
+impl From<StoreError> for Fault {
+    fn from(error: StoreError) -> Self {
+        Self::refused(error)
+    }
+}
 
 impl Fault {
     pub(crate) fn refused(error: StoreError) -> Self {
@@ -446,7 +453,7 @@ fn open(path: &Path, keeping: Keeping, traffic: &Arc<Traffic>) -> Result<Databas
         let file = DatabaseFile::new(file, Arc::clone(traffic));
         let database = Database::builder().set_cache_size(keeping.cache_bytes).create_with_backend(file)?;
         let transaction = database.begin_write()?;
-        let tables = Tables::open(&transaction)?;
+        let mut tables = Tables::open(&transaction)?;
         let made = tables.are_new()?;
         drop(tables);
         // Tables that are not there cannot be read, not even as empty.

@@ -5,10 +5,11 @@ use redb::{ReadOnlyTable, ReadTransaction, TableDefinition};
 use crate::digest::Digest;
 use crate::store::rows::Fault;
 use crate::store::rows::table::{
-    BLOBS, CATALOGUE, CONTENT, FIRST, MANIFESTS, Moment, REFERENCES, REFERRERS, REPOSITORIES, Record, TAGS,
-    Usage, digest, is_named, key,
+    BLOBS, CATALOGUE, CONTENT, FIRST, MANIFESTS, Moment, NAMESPACES, REFERENCES, REFERRERS, REPOSITORIES,
+    Record, TAGS, TRASH, Usage, digest, is_named, key,
 };
-use crate::store::{Listing, Page, Referrer, StoreError};
+use crate::store::rows::trash::Discarded;
+use crate::store::{Listing, Page, Referrer, StoreError, UsageReport};
 
 /// The rows as they were when it was made.
 pub(crate) struct Snapshot {
@@ -79,6 +80,16 @@ impl Snapshot {
         Ok(Some(row))
     }
 
+    /// A deleted manifest that can be brought back.
+    pub(crate) fn discarded(&self, repository: &str, manifest: &Digest) -> Result<Option<Row>, Fault> {
+        let Some(row) = self.table(TRASH)?.get((repository, &*key(manifest)))? else { return Ok(None) };
+        let (discarded, bytes) = row.value();
+        let discarded: Discarded =
+            serde_json::from_slice(discarded).map_err(|error| damaged("trash", repository, &error))?;
+        let bytes = (!discarded.record.is_file()).then(|| bytes.to_vec());
+        Ok(Some(Row { record: discarded.record, bytes }))
+    }
+
     pub(crate) fn has_manifest(&self, repository: &str, manifest: &Digest) -> Result<bool, Fault> {
         Ok(self.table(MANIFESTS)?.get((repository, &*key(manifest)))?.is_some())
     }
@@ -134,6 +145,37 @@ impl Snapshot {
             entries.push(repository.to_owned());
         }
         Ok(Listing { entries, more: false })
+    }
+
+    /// What a namespace holds, with a repository of that very name, and a page of its repositories.
+    pub(crate) fn usage_below(&self, namespace: &str, page: &Page) -> Result<UsageReport, Fault> {
+        let own = self.usage(namespace)?;
+        let mut total: Usage =
+            self.table(NAMESPACES)?.get(namespace)?.map_or_else(Usage::default, |row| row.value().into());
+        total += own.unwrap_or_default();
+        let table = self.table(REPOSITORIES)?;
+        let below = if namespace.is_empty() { String::new() } else { format!("{namespace}/") };
+        let mut report = UsageReport { total, repositories: Vec::new(), more: false };
+        let after = page.after.as_deref();
+        if let Some(own) = own.filter(|_| page.limit > 0 && after.is_none_or(|after| after < namespace)) {
+            report.repositories.push((namespace.to_owned(), own));
+        }
+        let from = after.filter(|after| *after > below.as_str()).unwrap_or(&below);
+        for row in table.range(from..)? {
+            let (at, usage) = row?;
+            if !at.value().starts_with(&below) {
+                break;
+            }
+            if Some(at.value()) == after {
+                continue;
+            }
+            if report.repositories.len() >= page.limit {
+                report.more = true;
+                break;
+            }
+            report.repositories.push((at.value().to_owned(), usage.value().into()));
+        }
+        Ok(report)
     }
 
     pub(crate) fn referrers(&self, repository: &str, subject: &Digest) -> Result<Vec<Referrer>, Fault> {

@@ -14,6 +14,9 @@
 //! | tags | repository, tag | digest; when it was put |
 //! | tagged | repository, digest, tag | nothing: the tags of a manifest |
 //! | referrers | repository, subject, manifest | its descriptor as JSON |
+//! | namespaces | first components of names, empty for all | [`Usage`] of the repositories below |
+//! | trash | repository, digest | a deleted manifest: what is kept of it as JSON; the bytes |
+//! | trash tags | repository, tag | digest; when it was deleted |
 
 use redb::{ReadableTable, TableDefinition};
 use serde::{Deserialize, Serialize};
@@ -44,11 +47,16 @@ pub(crate) const TAGS: TableDefinition<'_, ByTag, DigestAndMoment> = TableDefini
 pub(crate) const TAGGED: TableDefinition<'_, ByDigestAndTag, ()> = TableDefinition::new("tagged");
 pub(crate) const REFERRERS: TableDefinition<'_, ByDigests, &[u8]> = TableDefinition::new("referrers");
 
+pub(crate) const NAMESPACES: TableDefinition<'_, &str, Counts> = TableDefinition::new("namespaces");
+pub(crate) const TRASH: TableDefinition<'_, ByDigest, RecordAndBytes> = TableDefinition::new("trash");
+pub(crate) const TRASH_TAGS: TableDefinition<'_, ByTag, DigestAndMoment> = TableDefinition::new("trash tags");
+
 /// Manifests up to this many bytes lie in their row: no file, no sync of their own. Larger ones are files like blobs.
 pub(crate) const INLINE: usize = 64 * 1024;
 
 /// What a repository holds; content counts once in each repository, whoever else has it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Usage {
     /// Manifests.
     pub manifests: u64,
@@ -79,6 +87,11 @@ impl std::ops::AddAssign for Usage {
         self.blobs += other.blobs;
         self.bytes += other.bytes;
     }
+}
+
+/// The namespaces that a repository is in: all of its first components, and the registry itself (empty).
+pub(crate) fn namespaces(repository: &str) -> impl Iterator<Item = &str> {
+    std::iter::once("").chain(repository.match_indices('/').map(|(at, _)| &repository[..at]))
 }
 
 /// What is kept of a manifest besides its bytes.
