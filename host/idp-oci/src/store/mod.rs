@@ -33,9 +33,9 @@ pub mod fs;
 pub mod fsck;
 mod layout1;
 pub mod memory;
-mod rows;
 #[cfg(feature = "object-store")]
 pub mod object;
+mod rows;
 #[cfg(test)]
 mod suite;
 pub mod upload;
@@ -82,6 +82,7 @@ pub enum StoreError {
         path: std::path::PathBuf,
         /// What the system says.
         error: io::Error,
+    },
     /// The object store did not do what it was asked, though it was asked again.
     #[error("the object store failed at `{object}`: {why}")]
     Object {
