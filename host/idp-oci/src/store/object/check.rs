@@ -196,8 +196,8 @@ impl Check<'_> {
             self.found(FindingKind::ManifestDamaged, what);
             return self.delete(&entry.key).await;
         };
-        let Ok(manifest) = Manifest::parse(kept.bytes.clone(), Some(&kept.media_type)) else { return Ok(()) };
-        if let Shape::Image { config, layers } = manifest.shape() {
+        let manifest = Manifest::parse(kept.bytes.clone(), Some(&kept.media_type));
+        if let Ok(Shape::Image { config, layers }) = manifest.as_ref().map(Manifest::shape) {
             let mut lacking = Vec::new();
             for blob in layers.iter().chain([&**config]).filter(|blob| blob.urls.is_empty()) {
                 if !self.blobs.contains(&name(repository, &blob.digest))
