@@ -195,7 +195,7 @@ pub(super) fn restore(args: &RestoreArgs, session: &Session) -> Result<(), Stop>
         (_, Some(digest)) => digest.to_string(),
         (None, None) => return Err(wrong("name a tag or a digest".to_owned()).into()),
     };
-    let task = Task::Restore { repository: reference.repository, reference: what };
+    let task = Task::Restore { repository: reference.repository.to_string(), reference: what };
     let report = ask(&args.place, task, &format!("bring back `{}`", args.reference), session)?;
     if report["restored"].is_null() {
         let sentence = format!("`{}` was not deleted, or cannot be brought back any more", args.reference);

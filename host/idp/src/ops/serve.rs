@@ -13,7 +13,7 @@ use idp_oci::server::{self, BesideOptions, Limits, Registry, ServeOptions, Webho
 use idp_oci::store::Store;
 use idp_oci::store::fs::FsStore;
 use idp_oci::store::memory::MemoryStore;
-use idp_oci::store::object::BucketStore;
+use idp_oci::store::object::{BucketStore, SweepOptions};
 use tokio::net::TcpListener;
 
 use super::embedded::{self, Note, control};
@@ -133,7 +133,7 @@ fn tend(
             tokio::spawn(async move {
                 let Some(interval) = interval else { return };
                 while cancel.run_until_cancelled(tokio::time::sleep(interval)).await.is_some() {
-                    if let Err(error) = store.sweep(&idp_oci::store::object::SweepOptions::default()).await {
+                    if let Err(error) = store.sweep(SweepOptions::default()).await {
                         tracing::warn!(target: "idp::registry", %error, "garbage was not collected");
                     }
                 }

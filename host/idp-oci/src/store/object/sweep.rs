@@ -72,9 +72,9 @@ pub struct Swept {
 }
 
 /// 16 bytes that stand for a repository and a digest: a large registry has millions of them.
-type Name = [u8; 16];
+pub(super) type Name = [u8; 16];
 
-fn name(repository: &Repository, digest: &Digest) -> Name {
+pub(super) fn name(repository: &Repository, digest: &Digest) -> Name {
     let mut hasher = Sha256::new();
     hasher.update(repository.as_str());
     hasher.update([0]);

@@ -292,3 +292,54 @@ async fn ages_are_told_by_the_clock_of_the_service() {
     let off = SystemTime::now().duration_since(store.clock().await.expect("a time")).unwrap_or_default();
     assert!(off < Duration::from_secs(60));
 }
+
+#[tokio::test]
+async fn a_check_finds_what_is_wrong_and_puts_right_what_can_be() {
+    use crate::store::fsck::{FindingKind as Kind, FsckOptions};
+    let (bucket, store) = slow(0).await;
+    let a = repository("a");
+    let blobs = [&b"sound"[..], b"damaged", b"missing"];
+    let mut digests = Vec::new();
+    for blob in blobs {
+        digests.push(suite::push_blob(&store, &a, blob).await);
+    }
+    let manifest = image(&digests.iter().collect::<Vec<_>>());
+    let tag: Tag = "v1".parse().expect("a tag");
+    store.put_manifest(&a, &manifest, None, std::slice::from_ref(&tag)).await.expect("put");
+    let other = suite::manifest(b"{\"one\":1}");
+    let subject = Digest::of(b"subject");
+    let referral = suite::referral(&subject, "a/b");
+    store.put_manifest(&a, &other, Some(&referral), &["gone".parse().expect("a tag")]).await.expect("put");
+    let clean = store.fsck(FsckOptions::default()).await.expect("checked");
+    assert_eq!((clean.findings.len(), clean.manifests, clean.tags, clean.blobs), (0, 2, 2, 3), "{clean:?}");
+    assert_eq!((clean.hashed_bytes, clean.incomplete.len()), (19, 0));
+
+    let content = async |digest: &Digest| {
+        keys(&bucket, &format!("{}/content", super::keys::blob(digest))).await.remove(0)
+    };
+    bucket.put(&content(&digests[1]).await, Bytes::from_static(b"spoiled")).await.expect("put");
+    bucket.delete(&content(&digests[2]).await).await.expect("deleted");
+    bucket.delete(&keys(&bucket, "referrers").await[0]).await.expect("deleted");
+    bucket.put("tags/nonsense", Bytes::new()).await.expect("put");
+    let kinds = async |repair| {
+        let report = store.fsck(FsckOptions { fast: false, repair }).await.expect("checked");
+        let mut kinds: Vec<_> =
+            report.findings.iter().map(|finding| (finding.kind, finding.repaired)).collect();
+        kinds.sort_unstable();
+        (kinds, report.incomplete.len())
+    };
+    let wrong =
+        [Kind::ContentMissing, Kind::ContentMissing, Kind::ContentDamaged, Kind::Referrers, Kind::RowStrange];
+    let expect = |repaired| wrong.map(|kind| (kind, repaired && kind != Kind::RowStrange)).to_vec();
+    assert_eq!(kinds(false).await.0, expect(false));
+    assert_eq!(kinds(true).await, (expect(true), 1));
+    assert_eq!(store.blob_size(&a, &digests[1]).await.expect("read"), None);
+    assert_eq!(store.referrers(&a, &subject).await.expect("listed").len(), 1);
+    // What was condemned is of no interest any more.
+    for blob in &blobs[1..] {
+        suite::push_blob(&store, &a, blob).await;
+    }
+    let (kinds, incomplete) = kinds(false).await;
+    assert_eq!((kinds, incomplete), (vec![(Kind::RowStrange, false)], 0));
+    assert_eq!(read(&store, &a, &digests[1], 0).await, b"damaged");
+}

@@ -14,7 +14,9 @@ use std::time::Duration;
 use idp_oci::name::{Repository, Target};
 use idp_oci::store::fs::FsStore;
 use idp_oci::store::object::{BucketStore, ObjectSettings, SweepOptions};
-use idp_oci::store::{FsckOptions, GcOptions, Page, Store as _, StoreSettings};
+use idp_oci::store::collect::GcOptions;
+use idp_oci::store::fsck::FsckOptions;
+use idp_oci::store::{Page, Store as _, StoreSettings};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
@@ -60,7 +62,7 @@ pub enum Task {
     /// Bring back what was deleted.
     Restore {
         /// Where.
-        repository: Repository,
+        repository: String,
         /// A tag, or a digest.
         reference: String,
     },
@@ -98,8 +100,13 @@ async fn perform(store: &FsStore, busy: HashSet<String>, task: Task) -> Result<V
             value(serde_json::to_value(report))
         }
         Task::Restore { repository, reference } => {
-            let target: Target = reference.parse().map_err(|error| format!("`{reference}`: {error}"))?;
-            let restored = store.restore(&repository, &target).await.map_err(|error| error.to_string())?;
+            let wrong = |error: &dyn std::fmt::Display| format!("`{repository}` and `{reference}`: {error}");
+            let place: Repository = repository.parse().map_err(|error| wrong(&error))?;
+            let target = match reference.parse() {
+                Ok(digest) => Target::Digest(digest),
+                Err(_) => Target::Tag(reference.parse().map_err(|error| wrong(&error))?),
+            };
+            let restored = store.restore(&place, &target).await.map_err(|error| error.to_string())?;
             Ok(serde_json::json!({ "restored": restored }))
         }
     }
@@ -180,7 +187,10 @@ pub async fn ask_bucket(context: &Context, bucket: &ObjectSettings, task: Task) 
             serde_json::to_value(swept)
         }
         Task::Gc { .. } => return unsupported("`--grace` and `--delete-untagged`"),
-        Task::Fsck { .. } => return unsupported("`fsck`"),
+        Task::Fsck { fast, repair } => {
+            let report = store.fsck(FsckOptions { fast, repair }).await.map_err(|error| failed(error.into()))?;
+            serde_json::to_value(report)
+        }
         Task::Usage { .. } => return unsupported("`usage`"),
         Task::Restore { .. } => return unsupported("`restore`"),
     };
