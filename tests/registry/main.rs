@@ -3,5 +3,6 @@
 //! `IDP_REQUIRE_PEERS=1` that is an error, but for the names in `IDP_PEERS_EXCUSED`.
 
 mod conformance;
+mod crash;
 mod interop;
 mod registry;

@@ -90,7 +90,8 @@ impl std::fmt::Debug for ServeOptions {
 /// Serves until `shutdown`. Then nobody new is let in, requests under way get their answer, and after the grace the rest
 /// is cut off. Fails only if the listener cannot accept at all.
 pub async fn serve(options: ServeOptions, shutdown: CancellationToken) -> io::Result<()> {
-    let ServeOptions { listener, store, access, limits, proxies, observer, grace, tls, beside, started } = options;
+    let ServeOptions { listener, store, access, limits, proxies, observer, grace, tls, beside, started } =
+        options;
     let registry =
         Registry::new(store, access, limits, observer).behind(proxies).with(Beside::new(beside, tls.clone()));
     if let Some(started) = started {

@@ -53,6 +53,12 @@ impl StorageSettings {
     }
 }
 
+/// Whether a name may stand in a directory that is no registry's yet: users and keys can be there before any content.
+fn is_ours(name: &str) -> bool {
+    let name = name.strip_prefix('.').and_then(|hidden| hidden.strip_suffix(".lock")).unwrap_or(name);
+    matches!(name, "lock" | "tmp" | "users" | "token-keys.json" | "tls" | "control.sock")
+}
+
 #[derive(Debug)]
 pub(crate) struct Disk {
     pub(crate) content: Arc<Content>,
@@ -86,7 +92,7 @@ impl Disk {
         durable::create_dir(root)?;
         let layout = durable::read(&root.join("layout"))?;
         let names = durable::list(root)?.unwrap_or_default();
-        if layout.is_none() && names.iter().any(|name| !matches!(name.as_str(), "lock" | "tmp")) {
+        if layout.is_none() && names.iter().any(|name| !is_ours(name)) {
             return Err(StoreError::NotAStore(root.to_owned()));
         }
         let found = layout.map(|text| layout_of(root, &text)).transpose()?;

@@ -617,6 +617,11 @@ mod tests {
         std::fs::write(directory.path().join("thesis.txt"), "x").expect("written");
         assert!(matches!(FsStore::open(directory.path()).await, Err(StoreError::NotAStore(_))));
         let newer = tempfile::tempdir().expect("a directory");
+        // Users may be added before anything is pushed.
+        for name in ["users", ".users.lock", "token-keys.json"] {
+            std::fs::write(newer.path().join(name), "x").expect("written");
+        }
+        drop(FsStore::open(newer.path()).await.expect("opened beside our own files"));
         std::fs::write(newer.path().join("layout"), "99\n").expect("written");
         assert!(matches!(FsStore::open(newer.path()).await, Err(StoreError::Layout { found: 99, .. })));
         std::fs::write(newer.path().join("layout"), "one").expect("written");

@@ -64,7 +64,8 @@ pub(super) fn login(args: LoginArgs, session: &Session) -> Result<(), Stop> {
 
 /// A password that is to be set: from stdin, or asked for twice on the terminal.
 pub(super) fn new_password(stdin: bool, session: &Session) -> Result<Secret, Report> {
-    let failed = |error: std::io::Error| Report::new(Exit::Failed, format!("cannot read the password: {error}"));
+    let failed =
+        |error: std::io::Error| Report::new(Exit::Failed, format!("cannot read the password: {error}"));
     if stdin {
         let mut line = String::new();
         std::io::stdin().read_line(&mut line).map_err(failed)?;

@@ -75,10 +75,8 @@ pub(super) struct UsageArgs {
 
 /// Bring back a tag or a manifest that was deleted, within the undo window of the settings
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Examples:\n  idp registry restore team/app:1.0\n\n\
-  `collection.undoSeconds` in the settings says for how long that can be done; without it what is deleted is gone."
-)]
+#[command(after_help = "Examples:\n  idp registry restore team/app:1.0\n\n\
+  `collection.undoSeconds` in the settings says for how long that can be done; without it what is deleted is gone.")]
 pub(super) struct RestoreArgs {
     /// repository:tag or repository@digest
     #[arg(value_name = "REFERENCE")]
@@ -148,7 +146,9 @@ pub(super) fn fsck(args: &FsckArgs, session: &Session) -> Result<(), Stop> {
     if let Some(incomplete) = report["incomplete"].as_object() {
         for (manifest, lacks) in incomplete {
             let lacks = lacks.as_array().map_or(0, Vec::len);
-            text += &format!("incomplete: {manifest} lacks {lacks} blobs, and can be pulled when it was pushed again\n");
+            text += &format!(
+                "incomplete: {manifest} lacks {lacks} blobs, and can be pulled when it was pushed again\n"
+            );
         }
     }
     session.console.result(&text, &report)?;
@@ -189,7 +189,8 @@ pub(super) fn restore(args: &RestoreArgs, session: &Session) -> Result<(), Stop>
     // Any registry: the name of the embedded one need not be written.
     let here = "localhost".parse().ok();
     let wrong = |error: String| Report::new(Exit::Usage, format!("`{}`: {error}", args.reference));
-    let reference = Reference::parse(&args.reference, here.as_ref()).map_err(|error| wrong(error.to_string()))?;
+    let reference =
+        Reference::parse(&args.reference, here.as_ref()).map_err(|error| wrong(error.to_string()))?;
     let what = match (&reference.tag, &reference.digest) {
         (Some(tag), None) => tag.to_string(),
         (_, Some(digest)) => digest.to_string(),

@@ -10,8 +10,8 @@ use super::error::{Exit, Report};
 use super::login::new_password;
 use super::{Session, Stop};
 use crate::config::store::Place;
-use crate::ops::embedded::users::{self, Request};
 use crate::ops::Options;
+use crate::ops::embedded::users::{self, Request};
 
 /// Add, change, remove and list the users of the embedded registry
 #[derive(Debug, clap::Args)]
@@ -106,7 +106,8 @@ pub(super) fn run(args: Args, session: &Session) -> Result<(), Stop> {
         }
         Command::List(args) => {
             let request = args.file.request();
-            let users = session.work("list the users", options, async |context| users::list(context, &request))?;
+            let users =
+                session.work("list the users", options, async |context| users::list(context, &request))?;
             let text: String = users.iter().map(|user| format!("{user}\n")).collect();
             Ok(session.console.result(&text, &Users { users })?)
         }
@@ -129,12 +130,17 @@ fn add(args: AddArgs, options: Options, session: &Session) -> Result<(), Stop> {
             Place::Helper(helper) => format!("the credential helper {helper}"),
             Place::File(file) => file.display().to_string(),
         };
-        session.console.say(&format!("the credential of {} is kept by {place}", added.registry.as_deref().unwrap_or_default()));
+        session.console.say(&format!(
+            "the credential of {} is kept by {place}",
+            added.registry.as_deref().unwrap_or_default()
+        ));
     }
     if !added.asked_for {
         session.console.warn(
             "this registry lets everybody in: write `auth: {kind: htpasswd}` into its registry.yaml, and start it again",
         );
     }
-    Ok(session.console.result("", &serde_json::json!({ "user": name, "change": added.change, "file": added.file }))?)
+    Ok(session
+        .console
+        .result("", &serde_json::json!({ "user": name, "change": added.change, "file": added.file }))?)
 }

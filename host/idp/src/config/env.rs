@@ -202,9 +202,11 @@ impl Environment {
                 .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
                 .filter(|(name, _)| wanted(name))
                 .collect(),
-            Source::Given(values) => {
-                values.iter().filter(|(name, _)| wanted(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
-            }
+            Source::Given(values) => values
+                .iter()
+                .filter(|(name, _)| wanted(name))
+                .map(|(name, value)| (name.clone(), value.clone()))
+                .collect(),
         }
     }
 

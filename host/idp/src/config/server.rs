@@ -66,7 +66,9 @@ impl ServerConfig {
     fn load(file: Option<&Path>, asked_for: bool) -> Result<Self, RegistriesError> {
         let Some(file) = file else { return Ok(Self::default()) };
         match read_yaml::<Self>(file)? {
-            Some((config, _)) => Ok(Self { file: Some(file.to_owned()), ..config }.with_paths_beside_the_file()),
+            Some((config, _)) => {
+                Ok(Self { file: Some(file.to_owned()), ..config }.with_paths_beside_the_file())
+            }
             None if asked_for => Err(RegistriesError::Read {
                 file: file.to_owned(),
                 error: std::io::ErrorKind::NotFound.into(),
@@ -77,7 +79,9 @@ impl ServerConfig {
 
     /// Paths in the file are relative to it.
     fn with_paths_beside_the_file(mut self) -> Self {
-        let Some(folder) = self.file.as_deref().and_then(Path::parent).map(Path::to_owned) else { return self };
+        let Some(folder) = self.file.as_deref().and_then(Path::parent).map(Path::to_owned) else {
+            return self;
+        };
         let token = &mut self.auth.token;
         let tls = &mut self.tls;
         let paths = [

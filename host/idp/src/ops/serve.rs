@@ -74,14 +74,16 @@ pub async fn serve(
     };
     let config = settings(context, &request)?;
     // A registry that was told its own place is nobody's but its caller's.
-    let is_ours = request.background || (!request.memory && request.root.is_none() && request.config.is_none());
+    let is_ours =
+        request.background || (!request.memory && request.root.is_none() && request.config.is_none());
     if request.background {
         let _ = rustix::process::setsid();
     }
     let is_ours = is_ours && context.paths.home.is_some();
     let claim = if is_ours { Some(embedded::claim(&context.paths)?) } else { None };
     // A registry in memory keeps its keys and certificates no longer than itself.
-    let passing = if request.memory { Some(tempfile::tempdir().map_err(io("making a directory"))?) } else { None };
+    let passing =
+        if request.memory { Some(tempfile::tempdir().map_err(io("making a directory"))?) } else { None };
     let root = match &passing {
         Some(passing) => passing.path().to_owned(),
         None => root_of(context, request.root.as_deref(), &config)?,
@@ -104,7 +106,8 @@ pub async fn serve(
         claim.announce(&note).map_err(io("saying where the registry listens"))?;
     }
     let shutdown = context.cancel.clone();
-    options.started = Some(Box::new(move |registry: &Registry| tend(&kept, &config, root, registry, &shutdown)));
+    options.started =
+        Some(Box::new(move |registry: &Registry| tend(&kept, &config, root, registry, &shutdown)));
     ready(address).map_err(io("saying that the registry is ready"))?;
     server::serve(options, context.cancel.clone()).await.map_err(io("serving"))
 }
@@ -159,11 +162,14 @@ fn settings(context: &Context, request: &Request) -> Result<ServerConfig, Error>
 }
 
 /// The directory of the content, and of what the registry keeps beside it.
-pub(super) fn root_of(context: &Context, given: Option<&Path>, config: &ServerConfig) -> Result<PathBuf, Error> {
+pub(super) fn root_of(
+    context: &Context,
+    given: Option<&Path>,
+    config: &ServerConfig,
+) -> Result<PathBuf, Error> {
     let root = given.map(Path::to_owned).or_else(|| config.root.clone()).or_else(|| context.paths.registry());
-    let root = root.ok_or_else(|| {
-        Error::Usage("there is no home directory: give --root DIR, or --memory".to_owned())
-    })?;
+    let root = root
+        .ok_or_else(|| Error::Usage("there is no home directory: give --root DIR, or --memory".to_owned()))?;
     std::path::absolute(&root)
         .map_err(|error| Error::Io { what: format!("finding `{}`", root.display()), error })
 }
@@ -193,19 +199,29 @@ async fn open(
 }
 
 /// Everything that settings say of how it is served.
-fn configure(options: &mut ServeOptions, config: &ServerConfig, root: &Path, kept: &Kept) -> Result<(), Error> {
+fn configure(
+    options: &mut ServeOptions,
+    config: &ServerConfig,
+    root: &Path,
+    kept: &Kept,
+) -> Result<(), Error> {
     let wrong = |what: &str| {
         let what = what.to_owned();
-        move |error: Box<dyn std::error::Error + Send + Sync>| Error::Io { what, error: io::Error::other(error) }
+        move |error: Box<dyn std::error::Error + Send + Sync>| Error::Io {
+            what,
+            error: io::Error::other(error),
+        }
     };
     options.grace = Duration::from_secs(2);
     let rates = config.rates.rates();
     options.limits = Limits::new(&config.limits, rates);
-    options.proxies = config.rates.proxies().map_err(|error| wrong("`rates.trustedProxies`")(error.into()))?;
-    options.access =
-        auth::access(&config.auth, root, rates.failed_logins).map_err(|error| wrong("`auth`")(error.into()))?;
+    options.proxies =
+        config.rates.proxies().map_err(|error| wrong("`rates.trustedProxies`")(error.into()))?;
+    options.access = auth::access(&config.auth, root, rates.failed_logins)
+        .map_err(|error| wrong("`auth`")(error.into()))?;
     if config.tls.enabled {
-        let tls = Tls::open(&config.tls, root, SystemTime::now()).map_err(|error| wrong("`tls`")(error.into()))?;
+        let tls = Tls::open(&config.tls, &root.join("tls"), SystemTime::now())
+            .map_err(|error| wrong("`tls`")(error.into()))?;
         options.tls = Some(Arc::new(tls));
     }
     let webhooks =
@@ -220,14 +236,9 @@ fn configure(options: &mut ServeOptions, config: &ServerConfig, root: &Path, kep
     Ok(())
 }
 
-async fn listen(
-    context: &Context,
-    request: &Request,
-    config: &ServerConfig,
-) -> Result<TcpListener, Error> {
-    let failed = |address: SocketAddr| {
-        move |error| Error::Io { what: format!("listening at `{address}`"), error }
-    };
+async fn listen(context: &Context, request: &Request, config: &ServerConfig) -> Result<TcpListener, Error> {
+    let failed =
+        |address: SocketAddr| move |error| Error::Io { what: format!("listening at `{address}`"), error };
     if let Some(address) = request.listen.or(config.listen) {
         return TcpListener::bind(address).await.map_err(failed(address));
     }

@@ -12,10 +12,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use idp_oci::name::{Repository, Target};
-use idp_oci::store::fs::FsStore;
-use idp_oci::store::object::{BucketStore, ObjectSettings, SweepOptions};
 use idp_oci::store::collect::GcOptions;
+use idp_oci::store::fs::FsStore;
 use idp_oci::store::fsck::FsckOptions;
+use idp_oci::store::object::{BucketStore, ObjectSettings, SweepOptions};
 use idp_oci::store::{Page, Store as _, StoreSettings};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -122,10 +122,9 @@ pub async fn serve(
     let path = root.join(SOCKET);
     // The directory's lock is ours, so whoever had the socket is gone.
     let _ = std::fs::remove_file(&path);
-    let bound = UnixListener::bind(&path)
-        .and_then(|listener| {
-            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map(|()| listener)
-        });
+    let bound = UnixListener::bind(&path).and_then(|listener| {
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map(|()| listener)
+    });
     let listener = match bound {
         Ok(listener) => listener,
         Err(error) => {
@@ -188,7 +187,8 @@ pub async fn ask_bucket(context: &Context, bucket: &ObjectSettings, task: Task) 
         }
         Task::Gc { .. } => return unsupported("`--grace` and `--delete-untagged`"),
         Task::Fsck { fast, repair } => {
-            let report = store.fsck(FsckOptions { fast, repair }).await.map_err(|error| failed(error.into()))?;
+            let report =
+                store.fsck(FsckOptions { fast, repair }).await.map_err(|error| failed(error.into()))?;
             serde_json::to_value(report)
         }
         Task::Usage { .. } => return unsupported("`usage`"),
@@ -199,7 +199,8 @@ pub async fn ask_bucket(context: &Context, bucket: &ObjectSettings, task: Task) 
 
 /// Has a task done with the registry in `root`: by the process that serves it, else here.
 pub async fn ask(root: PathBuf, settings: StoreSettings, task: Task) -> Result<Value, Error> {
-    let failed = |error: io::Error| Error::Io { what: format!("the registry in `{}`", root.display()), error };
+    let failed =
+        |error: io::Error| Error::Io { what: format!("the registry in `{}`", root.display()), error };
     let socket = root.join(SOCKET);
     if let Ok(mut stream) = UnixStream::connect(&socket).await {
         let mut line = serde_json::to_vec(&task).map_err(|error| failed(error.into()))?;
@@ -214,7 +215,10 @@ pub async fn ask(root: PathBuf, settings: StoreSettings, task: Task) -> Result<V
         };
     }
     if !root.exists() {
-        return Err(Error::Missing(format!("there is no registry in `{}`: nothing was pushed yet", root.display())));
+        return Err(Error::Missing(format!(
+            "there is no registry in `{}`: nothing was pushed yet",
+            root.display()
+        )));
     }
     let store = FsStore::open_with(&root, settings).await.map_err(|error| failed(io::Error::other(error)))?;
     perform(&store, HashSet::new(), task).await.map_err(|why| failed(io::Error::other(why)))

@@ -65,9 +65,11 @@ pub async fn add(
 ) -> Result<Added, Error> {
     let (file, config) = file(context, request)?;
     if let Some(folder) = file.parent().filter(|folder| *folder != Path::new("")) {
-        fs_err::create_dir_all(folder).map_err(|error| Error::Io { what: "making the users file".to_owned(), error })?;
+        fs_err::create_dir_all(folder)
+            .map_err(|error| Error::Io { what: "making the users file".to_owned(), error })?;
     }
-    let change = users::set(&file, name, password).map_err(|error| failed("writing the users file", error))?;
+    let change =
+        users::set(&file, name, password).map_err(|error| failed("writing the users file", error))?;
     let change = match change {
         Change::Added => "added",
         Change::Changed => "changed",
