@@ -39,7 +39,7 @@ fn short_help() {
       delete       Delete a tag, a digest, or a whole repository
       login        Check credentials with a registry, then keep them
       logout       Forget the credentials of a registry
-      registry     Serve a registry, or find out what kind one is and how it does
+      registry     Run the embedded registry, or find out what kind a registry is and how it does
       cache        See what is kept of what was pulled, and make room
       provider     See which providers there are, and which one is chosen and why
       completions  Print a completion script for a shell
