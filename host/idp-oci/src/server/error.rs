@@ -1,5 +1,7 @@
 //! Errors as the specification has them (distribution-spec, "Error Codes"): a message for the client, the cause for the log.
 
+use std::io;
+
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue};
@@ -89,7 +91,7 @@ impl From<StoreError> for Error {
             StoreError::Quota { .. } => return Self::new(StatusCode::FORBIDDEN, "DENIED", error.to_string()),
             _ => {}
         }
-        if matches!(error, StoreError::Full { .. }) {
+        if is_full(&error) {
             tracing::error!(target: "idp::registry", %error, "a push was refused");
             let message =
                 "the registry's disk is full: its operator must make room; nothing that is there was lost";
@@ -98,6 +100,16 @@ impl From<StoreError> for Error {
         tracing::error!(target: "idp::registry", %error, "the storage failed");
         let message = "the registry's storage failed; its log says why";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN", message)
+    }
+}
+
+fn is_full(error: &StoreError) -> bool {
+    match error {
+        StoreError::Full { .. } => true,
+        StoreError::Io(error) => {
+            matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+        }
+        _ => false,
     }
 }
 

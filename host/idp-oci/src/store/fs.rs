@@ -9,26 +9,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 
 use crate::blob::Blob;
 use crate::digest::Digest;
 use crate::manifest::Descriptor;
 use crate::name::{Repository, Tag, Target};
 use crate::store::disk::{self, Disk};
-use crate::store::durable::Pending;
 use crate::store::policy::Policy;
 use crate::store::rows::change::NewManifest;
 use crate::store::rows::query::Held;
 use crate::store::rows::table::{INLINE, Usage};
 use crate::store::rows::{Fault, Tables};
+use crate::store::staged::{StagedContent, admit_blob};
 use crate::store::{
     Listing, OCTETS, Page, Referral, Referrer, Restored, Staged, Store, StoreError, StoreSettings,
     StoredManifest, UsageReport,
 };
-
-/// A blob on its way that is not larger stays in memory: it becomes a file when it is complete.
-const SMALL: usize = 32 * 1024;
 
 /// Content in a directory that one process has to itself. Everything acknowledged is on the disk, unless the settings say
 /// otherwise.
@@ -163,21 +159,6 @@ impl Disk {
     }
 }
 
-/// Whether a blob fits in; one that is there already needs no more room.
-fn admit_blob(
-    tables: &Tables<'_>,
-    policy: &Policy,
-    repository: &str,
-    digest: &Digest,
-    size: u64,
-) -> Result<(), Fault> {
-    if tables.has_blob(repository, digest)? {
-        return Ok(());
-    }
-    let more = Usage { blobs: 1, bytes: size, ..Usage::default() };
-    policy.admit(repository, more, |scope| tables.usage_of(scope))
-}
-
 /// Whether a manifest and its tags fit in, and none of these moves that must not.
 fn admit_manifest(
     tables: &Tables<'_>,
@@ -211,12 +192,7 @@ fn durable_read(disk: &Disk, digest: &Digest) -> Result<Option<Vec<u8>>, StoreEr
 #[async_trait]
 impl Store for FsStore {
     async fn stage(&self) -> Result<Box<dyn Staged>, StoreError> {
-        let bytes = Bytes::new();
-        Ok(Box::new(StagedContent {
-            disk: Arc::clone(&self.disk),
-            place: Some(Place::Memory(bytes)),
-            size: 0,
-        }))
+        Ok(Box::new(StagedContent::new(Arc::clone(&self.disk))))
     }
 
     async fn blob_size(&self, repository: &Repository, digest: &Digest) -> Result<Option<u64>, StoreError> {
@@ -449,112 +425,6 @@ impl Store for FsStore {
     }
 }
 
-#[derive(Debug)]
-struct StagedContent {
-    disk: Arc<Disk>,
-    /// Lent to the thread that writes; gone after a failure.
-    place: Option<Place>,
-    size: u64,
-}
-
-/// Where the bytes of a blob are that has no name yet.
-#[derive(Debug)]
-enum Place {
-    Memory(Bytes),
-    File(Pending),
-}
-
-impl Place {
-    fn into_file(self, disk: &Disk) -> io::Result<Pending> {
-        match self {
-            Self::File(pending) => Ok(pending),
-            Self::Memory(bytes) => {
-                let pending = disk.content.pending()?;
-                pending.file().write_all(&bytes)?;
-                Ok(pending)
-            }
-        }
-    }
-}
-
-impl StagedContent {
-    fn lost() -> StoreError {
-        StoreError::Io(io::Error::other("an earlier write of this upload failed"))
-    }
-}
-
-#[async_trait]
-impl Staged for StagedContent {
-    async fn append(&mut self, chunks: Vec<Bytes>) -> Result<(), StoreError> {
-        let place = self.place.take().ok_or_else(Self::lost)?;
-        let more: usize = chunks.iter().map(Bytes::len).sum();
-        let place = match place {
-            Place::Memory(bytes) if bytes.len() + more <= SMALL => {
-                // Copied, so that no larger buffer of a connection is held for it.
-                Place::Memory(std::iter::once(bytes).chain(chunks).collect::<Vec<_>>().concat().into())
-            }
-            place => {
-                let disk = Arc::clone(&self.disk);
-                let pending = blocking(move || {
-                    let pending = place.into_file(&disk)?;
-                    for chunk in chunks {
-                        pending.file().write_all(&chunk)?;
-                    }
-                    Ok(pending)
-                });
-                Place::File(pending.await?)
-            }
-        };
-        self.place = Some(place);
-        self.size += more as u64;
-        Ok(())
-    }
-
-    async fn read_back(&self) -> Result<Blob, StoreError> {
-        // The digest is what the caller wants to learn; nothing looks at this one.
-        let descriptor = Descriptor::new(OCTETS, Digest::of(b""), self.size);
-        match self.place.as_ref().ok_or_else(Self::lost)? {
-            Place::Memory(bytes) => Ok(Blob::from_known(descriptor, bytes.clone())),
-            Place::File(pending) => Ok(Blob::from_file(descriptor, Arc::new(pending.file().try_clone()?), 0)),
-        }
-    }
-
-    async fn commit(mut self: Box<Self>, repository: &Repository, digest: &Digest) -> Result<(), StoreError> {
-        let place = self.place.take().ok_or_else(Self::lost)?;
-        let size = self.size;
-        let coming = {
-            let (disk, digest) = (Arc::clone(&self.disk), digest.clone());
-            blocking(move || {
-                let coming = disk.content.coming(&digest);
-                // The same bytes once more need not be written: they were verified on their way here, too.
-                let kept = disk.rows.read(|rows| rows.content(&digest))? == Some(size)
-                    && disk.content.size(&digest)? == Some(size);
-                if !kept {
-                    disk.content.place(&coming, place.into_file(&disk)?)?;
-                }
-                Ok(coming)
-            })
-            .await?
-        };
-        let (repository, digest) = (repository.clone(), digest.clone());
-        let policy = Arc::clone(&self.disk.policy);
-        let brought = digest.clone();
-        let linked = self.disk.rows.add(move |tables| {
-            admit_blob(tables, &policy, repository.as_str(), &digest, size)?;
-            tables.link_blob(repository.as_str(), &digest, size, disk::now())?;
-            // Comes back with the answer: whether or not the client is still there, it is held until this is committed.
-            Ok(coming)
-        });
-        let linked = linked.await;
-        if linked.is_err() {
-            // Refused: nobody needs the file, unless others do.
-            let disk = Arc::clone(&self.disk);
-            let _ = blocking(move || disk.drop_content(&brought)).await;
-        }
-        linked.map(drop)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -609,6 +479,69 @@ mod tests {
         std::fs::write(&path, b"c").expect("damaged");
         suite::push_blob(&store, &repository, b"content").await;
         assert_eq!(store.blob_size(&repository, &digest).await.expect("read"), Some(7));
+    }
+
+    /// Of the machine this one asks for a file system of its own, with next to no room in it.
+    #[tokio::test]
+    #[ignore = "mounts a small file system: needs root"]
+    async fn a_full_disk_loses_nothing_and_is_over_when_there_is_room() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mount = |arguments: &[&str]| {
+            let status = std::process::Command::new(arguments[0])
+                .args(&arguments[1..])
+                .arg(directory.path())
+                .status()
+                .expect("run");
+            assert!(status.success(), "{arguments:?}");
+        };
+        mount(&["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs"]);
+        let repository: Repository = "team/app".parse().expect("a repository");
+        let outcome = tokio::spawn({
+            let root = directory.path().to_owned();
+            async move {
+                let store = FsStore::open(&root).await.expect("opened");
+                let push = async |seed: u32, size: usize| {
+                    let bytes: Vec<u8> =
+                        (0..size).map(|at| (at as u32 ^ seed).to_le_bytes()[at % 3]).collect();
+                    let digest = crate::digest::Digest::of(&bytes);
+                    let mut staged = store.stage().await?;
+                    staged.append(vec![bytes.into()]).await?;
+                    staged.commit(&repository, &digest).await?;
+                    Ok::<_, StoreError>(digest)
+                };
+                let mut kept = Vec::new();
+                let mut refused = 0;
+                for seed in 0..40 {
+                    match push(seed, 1_000_000 + seed as usize).await {
+                        Ok(digest) => kept.push(digest),
+                        Err(StoreError::Full { .. } | StoreError::Io(_)) => refused += 1,
+                        Err(other) => panic!("{other}"),
+                    }
+                }
+                assert!(kept.len() > 5 && refused > 5, "{} kept, {refused} refused", kept.len());
+                let error = push(99, 20_000_000).await.expect_err("far too large");
+                assert!(matches!(error, StoreError::Io(_) | StoreError::Full { .. }), "{error}");
+                let error = store.put_manifest(&repository, &suite::manifest(b"{}"), None, &[]).await;
+                assert!(matches!(error, Err(StoreError::Full { .. })), "{error:?}");
+                // Reading and deleting go on.
+                for digest in &kept {
+                    assert!(store.blob_size(&repository, digest).await.expect("asked").is_some());
+                }
+                for digest in kept.drain(..4) {
+                    assert!(store.delete_blob(&repository, &digest).await.expect("deleted"));
+                }
+                kept.push(push(100, 1_000_100).await.expect("there is room again"));
+                store.put_manifest(&repository, &suite::manifest(b"{}"), None, &[]).await.expect("put");
+                drop(store);
+                let store = FsStore::open(&root).await.expect("opened again");
+                let report = store.fsck(crate::store::fsck::FsckOptions::default()).await.expect("checked");
+                assert_eq!((report.findings, report.unused), (vec![], 0));
+                assert_eq!(report.blobs, kept.len() as u64);
+            }
+        });
+        let outcome = outcome.await;
+        mount(&["umount"]);
+        outcome.expect("as told above");
     }
 
     #[tokio::test]

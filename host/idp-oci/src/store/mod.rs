@@ -38,6 +38,7 @@ pub mod memory;
 pub mod object;
 mod policy;
 mod rows;
+mod staged;
 #[cfg(test)]
 mod suite;
 pub mod upload;

@@ -140,6 +140,9 @@ enum Message {
     Work(Box<dyn Work>),
     /// A reader met a failure, after which the database answers nobody.
     Failed,
+    /// By the committer, and not by who asks: it waits for all readers, and only the committer holds nothing that they
+    /// could be waiting for.
+    Check(oneshot::Sender<Result<bool, StoreError>>),
 }
 
 trait Work: Send {
@@ -274,11 +277,12 @@ impl Rows {
         })
     }
 
-    /// Has the database look at its own pages; false where it had to put something right. Everybody waits meanwhile.
+    /// Has the database look at its own pages; false where it had to put something right. Everybody waits meanwhile. For
+    /// threads that may block.
     pub(crate) fn check_integrity(&self) -> Result<bool, StoreError> {
-        let mut database = self.shared.database.write().unwrap_or_else(PoisonError::into_inner);
-        let database = database.as_mut().ok_or_else(|| self.shared.closed())?;
-        guarded(|| Ok(database.check_integrity()?)).map_err(|fault| fault.into_error(&self.shared.path))
+        let (reply, answer) = oneshot::channel();
+        self.send(Message::Check(reply))?;
+        answer.blocking_recv().unwrap_or_else(|_| Err(gone()))
     }
 
     /// Transactions so far, and the pieces of work that were in them.
@@ -318,11 +322,12 @@ impl Shared {
                 None => waiting.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected),
                 Some(since) => waiting.recv_timeout(LAZY.saturating_sub(since.elapsed())),
             };
-            let mut group = Vec::new();
+            let (mut group, mut checks) = (Vec::new(), Vec::new());
             let mut failed = false;
             let mut sort = |message| match message {
                 Message::Work(work) => group.push(work),
                 Message::Failed => failed = true,
+                Message::Check(reply) => checks.push(reply),
             };
             match message {
                 Err(mpsc::RecvTimeoutError::Disconnected) => break,
@@ -337,6 +342,9 @@ impl Shared {
             }
             if !group.is_empty() && self.commit(group) && self.keeping.durability == Durability::Relaxed {
                 unsynced.get_or_insert_with(Instant::now);
+            }
+            for reply in checks {
+                let _ = reply.send(self.check_integrity());
             }
             if unsynced.is_some_and(|since| since.elapsed() >= LAZY) {
                 self.sync();
@@ -412,6 +420,12 @@ impl Shared {
             transaction.abort()?;
         }
         Ok(changed)
+    }
+
+    fn check_integrity(&self) -> Result<bool, StoreError> {
+        let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        let database = database.as_mut().ok_or_else(|| self.closed())?;
+        guarded(|| Ok(database.check_integrity()?)).map_err(|fault| fault.into_error(&self.path))
     }
 
     /// Forces to the disk what relaxed durability left: content first, then the rows that name it.
