@@ -16,14 +16,17 @@ use tokio::sync::Mutex;
 
 use crate::server::page;
 use crate::server::tls::Tls;
-use crate::store::Store;
 use crate::store::upload::Uploads;
+use crate::store::{Page, Store};
 
 const DEFAULT_FREE_BYTES: u64 = 256 * 1024 * 1024;
 const DEFAULT_CACHE_SECONDS: u64 = 5;
 
 /// A storage that takes longer for some bytes does not work.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What is written to see whether that can be done: more than a store holds in memory of small content.
+static PROBE: [u8; 64 * 1024] = [0; 64 * 1024];
 
 /// When a registry calls itself ready.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -155,13 +158,17 @@ impl Health {
     }
 }
 
-/// Some bytes are written, and dropped before they are content.
+/// Some bytes are written, and dropped before they are content; and what is there is asked for, which of an object store is
+/// what goes over the network: it sends nothing before it has a part.
 async fn storage(store: &Arc<dyn Store>) -> Check {
-    let probe = async { store.stage().await?.append(vec![Bytes::from_static(b"probe")]).await };
+    let probe = async {
+        store.stage().await?.append(vec![Bytes::from_static(&PROBE)]).await?;
+        store.repositories(&Page { after: None, limit: 1 }).await.map(drop)
+    };
     match tokio::time::timeout(PATIENCE, probe).await {
         Ok(Ok(())) => Check::new(true, "takes content"),
         Ok(Err(error)) => {
-            tracing::error!(target: "idp::registry", %error, "the storage does not take a probe");
+            tracing::error!(target: "idp::registry", %error, "the storage does not answer a probe");
             Check::new(false, "does not take content; the registry's log says why")
         }
         Err(_) => Check::new(false, format!("did not take content in {} seconds", PATIENCE.as_secs())),
