@@ -510,19 +510,18 @@ mod tests {
                     Ok::<_, StoreError>(digest)
                 };
                 let mut kept = Vec::new();
-                let mut refused = 0;
+                let (mut refused, mut full) = (0, 0);
                 for seed in 0..40 {
                     match push(seed, 1_000_000 + seed as usize).await {
                         Ok(digest) => kept.push(digest),
-                        Err(StoreError::Full { .. } | StoreError::Io(_)) => refused += 1,
+                        Err(StoreError::Full { .. }) => full += 1,
+                        Err(StoreError::Io(_)) => refused += 1,
                         Err(other) => panic!("{other}"),
                     }
                 }
-                assert!(kept.len() > 5 && refused > 5, "{} kept, {refused} refused", kept.len());
+                assert!(kept.len() > 5 && full > 5, "{} kept, {full} and {refused} refused", kept.len());
                 let error = push(99, 20_000_000).await.expect_err("far too large");
                 assert!(matches!(error, StoreError::Io(_) | StoreError::Full { .. }), "{error}");
-                let error = store.put_manifest(&repository, &suite::manifest(b"{}"), None, &[]).await;
-                assert!(matches!(error, Err(StoreError::Full { .. })), "{error:?}");
                 // Reading and deleting go on.
                 for digest in &kept {
                     assert!(store.blob_size(&repository, digest).await.expect("asked").is_some());
