@@ -25,6 +25,10 @@ use crate::store::StoreError;
 /// Small objects are read whole up to this size; the largest is a manifest with its head.
 const MOST: u64 = 128 * 1024 * 1024;
 
+/// How often a conditional write may break off, and how long is waited before it is looked up.
+const BREAKS: u32 = 5;
+const BREAK: Duration = Duration::from_millis(50);
+
 /// Where objects are.
 #[derive(Clone)]
 pub(super) struct Bucket {
@@ -58,6 +62,15 @@ pub(super) struct Entry {
 pub(super) struct Object {
     pub(super) bytes: Bytes,
     version: UpdateVersion,
+}
+
+fn is_same(found: &Bytes, payload: &PutPayload) -> bool {
+    let mut rest = &found[..];
+    for part in payload {
+        let Some(after) = rest.strip_prefix(&part[..]) else { return false };
+        rest = after;
+    }
+    rest.is_empty()
 }
 
 impl Bucket {
@@ -119,14 +132,30 @@ impl Bucket {
         self.put_if(key, payload.into(), PutMode::Update(read.version)).await
     }
 
+    /// The crate does not try again what has a condition: when a connection breaks, nobody knows whether the write came about. It is
+    /// looked up then: what is there shows it.
     async fn put_if(&self, key: &str, payload: PutPayload, mode: PutMode) -> Result<bool, StoreError> {
         let update = matches!(mode, PutMode::Update(_));
-        let options = PutOptions { mode, ..PutOptions::default() };
-        match self.objects.put_opts(&self.path(key)?, payload, options).await {
-            Ok(_) => Ok(true),
-            Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => Ok(false),
-            Err(Error::NotFound { .. }) if update => Ok(false),
-            Err(error) => Err(self.failed(key, error)),
+        let mut attempt = 1;
+        loop {
+            let options = PutOptions { mode: mode.clone(), ..PutOptions::default() };
+            let error = match self.objects.put_opts(&self.path(key)?, payload.clone(), options).await {
+                Ok(_) => return Ok(true),
+                Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => return Ok(false),
+                Err(Error::NotFound { .. }) if update => return Ok(false),
+                Err(error @ Error::Generic { .. }) if attempt < BREAKS => error,
+                Err(error) => return Err(self.failed(key, error)),
+            };
+            tracing::debug!(target: "idp::registry", key, %error, attempt, "a write broke off; looking whether it came about");
+            tokio::time::sleep(BREAK * attempt).await;
+            attempt += 1;
+            match (self.get(key).await?, &mode) {
+                (Some(found), _) if is_same(&found.bytes, &payload) => return Ok(true),
+                // What it was to replace is there still.
+                (Some(found), PutMode::Update(read)) if found.version == *read => {}
+                (None, PutMode::Create) => {}
+                _ => return Ok(false),
+            }
         }
     }
 

@@ -12,7 +12,7 @@ use object_store::memory::InMemory;
 use object_store::multipart::{MultipartStore, PartId};
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 
@@ -21,6 +21,8 @@ pub(super) struct Slow {
     inner: Arc<InMemory>,
     random: AtomicU64,
     pub(super) requests: AtomicU64,
+    /// So many of the next conditional writes break off: every other one after it came about.
+    pub(super) breaking: AtomicU64,
 }
 
 impl fmt::Display for Slow {
@@ -33,7 +35,12 @@ impl Slow {
     /// A seed of 0 is no seed: nothing takes time.
     pub(super) fn new(seed: u64) -> Self {
         let random = AtomicU64::new(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        Self { inner: Arc::new(InMemory::new()), random, requests: AtomicU64::new(0) }
+        Self {
+            inner: Arc::new(InMemory::new()),
+            random,
+            requests: AtomicU64::new(0),
+            breaking: AtomicU64::new(0),
+        }
     }
 
     async fn dawdle(&self) {
@@ -72,6 +79,16 @@ impl fmt::Display for Shared {
 #[async_trait]
 impl ObjectStore for Shared {
     async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+        let breaking = &self.0.breaking;
+        let left = breaking.load(Ordering::Relaxed);
+        if left > 0 && options.mode != PutMode::Overwrite {
+            breaking.store(left - 1, Ordering::Relaxed);
+            if left.is_multiple_of(2) {
+                self.0.around(self.0.inner.put_opts(location, payload, options)).await?;
+            }
+            let source = std::io::Error::from(std::io::ErrorKind::ConnectionReset).into();
+            return Err(object_store::Error::Generic { store: "slow", source });
+        }
         self.0.around(self.0.inner.put_opts(location, payload, options)).await
     }
 

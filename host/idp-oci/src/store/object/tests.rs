@@ -56,6 +56,28 @@ async fn keeps_the_rules_of_a_store() {
     suite::run(async || Arc::new(BucketStore::in_memory().await.expect("opened"))).await;
 }
 
+/// A connection that breaks tells nothing of the write that was on it; it is looked up, and done once.
+#[tokio::test(start_paused = true)]
+async fn writes_that_break_off() {
+    let service = Arc::new(Slow::new(0));
+    let bucket = Bucket::new("memory://", "", Arc::new(Shared(Arc::clone(&service))), None);
+    let store = BucketStore::over(bucket, ObjectSettings::default()).await.expect("opened");
+    let place = repository("team/app");
+    for breaks in 1..=4 {
+        let manifest = suite::manifest(format!("{{\"number\":{breaks}}}").as_bytes());
+        service.breaking.store(breaks, std::sync::atomic::Ordering::Relaxed);
+        let tag: Tag = format!("t{breaks}").parse().expect("a tag");
+        store.put_manifest(&place, &manifest, None, std::slice::from_ref(&tag)).await.expect("put");
+        assert_eq!(service.breaking.load(std::sync::atomic::Ordering::Relaxed), 0, "{breaks}");
+        let found = store.manifest(&place, &Target::Tag(tag)).await.expect("read");
+        assert_eq!(found, Some(manifest), "{breaks}");
+    }
+    service.breaking.store(1000, std::sync::atomic::Ordering::Relaxed);
+    let manifest = suite::manifest(b"{\"number\":5}");
+    let error = store.put_manifest(&place, &manifest, None, &[]).await;
+    assert!(matches!(error, Ok(()) | Err(StoreError::Object { .. })), "an end to it");
+}
+
 #[tokio::test(start_paused = true)]
 async fn keeps_the_rules_of_a_store_when_requests_take_their_time() {
     for seed in 1..5 {
