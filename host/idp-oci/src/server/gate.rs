@@ -14,6 +14,7 @@ use crate::name::Repository;
 use crate::server::Registry;
 use crate::server::access::{Caller, Identity, Need, Unidentified, Why};
 use crate::server::error::Error;
+use crate::server::htpasswd;
 use crate::server::limits::{Limits, Rates};
 use crate::server::sender::Origin;
 use crate::server::throttle::{Sender, Throttle, whole_seconds};
@@ -49,9 +50,15 @@ fn sender(user: Option<&str>, origin: &Origin) -> Option<Sender> {
     user.map(|user| Sender::User(user.to_owned())).or_else(|| origin.address.map(Sender::at))
 }
 
+/// skopeo and podman answer a Basic challenge without a login by no name and no password: that is nobody, and no wrong password.
+fn is_nobody(authorization: &str) -> bool {
+    htpasswd::basic(authorization).is_some_and(|(user, password)| user.is_empty() && password.is_empty())
+}
+
 /// What the head of a request says of its sender.
 pub(crate) fn caller<'a>(parts: &'a Parts, origin: &'a Origin) -> Caller<'a> {
     let authorization = parts.headers.get(AUTHORIZATION).map(|value| value.to_str().unwrap_or_default());
+    let authorization = authorization.filter(|value| !is_nobody(value));
     Caller { authorization, address: origin.address, origin: &origin.registry }
 }
 
@@ -151,4 +158,24 @@ fn denied(who: &str, needs: &[Need<'_>]) -> Error {
         "DENIED",
         format!("{who} may not {what}; whoever runs this registry can grant it"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_nobody;
+
+    #[test]
+    fn no_name_and_no_password_is_nobody() {
+        for (value, expect) in [
+            ("Basic Og==", true),
+            ("basic Og==", true),
+            ("Basic YTo=", false),
+            ("Basic OmE=", false),
+            ("Basic", false),
+            ("", false),
+            ("Bearer Og==", false),
+        ] {
+            assert_eq!(is_nobody(value), expect, "{value}");
+        }
+    }
 }

@@ -127,10 +127,10 @@ impl Context {
             return Ok(());
         }
         let lacks = |name: &&str| matches!(Reference::parse(name, None), Err(NameError::NoRegistry(_)));
-        if names.is_empty() || names.iter().any(lacks) {
-            if let Some(address) = super::embedded::find(self, to).await? {
-                let _ = self.found.set(address);
-            }
+        if (names.is_empty() || names.iter().any(lacks))
+            && let Some(address) = super::embedded::find(self, to).await?
+        {
+            let _ = self.found.set(address);
         }
         Ok(())
     }

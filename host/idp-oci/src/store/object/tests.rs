@@ -64,7 +64,7 @@ async fn writes_that_break_off() {
     let store = BucketStore::over(bucket, ObjectSettings::default()).await.expect("opened");
     let place = repository("team/app");
     for breaks in 1..=4 {
-        let manifest = suite::manifest(format!("{{\"number\":{breaks}}}").as_bytes());
+        let manifest = suite::manifest(format!("{{\"number\":{breaks}}}").leak().as_bytes());
         service.breaking.store(breaks, std::sync::atomic::Ordering::Relaxed);
         let tag: Tag = format!("t{breaks}").parse().expect("a tag");
         store.put_manifest(&place, &manifest, None, std::slice::from_ref(&tag)).await.expect("put");
