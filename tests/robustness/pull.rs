@@ -306,6 +306,25 @@ fn has_part(directory: &Path, digest: &str) -> bool {
     })
 }
 
+/// Waits until nobody writes a part any more: the thread of a pull that was given up lets go of it a moment later.
+fn let_go(directory: &Path) {
+    fn is_held(directory: &Path) -> bool {
+        let Ok(entries) = std::fs::read_dir(directory) else { return false };
+        entries.flatten().any(|entry| {
+            let is_part = entry.file_name().to_string_lossy().starts_with(PART);
+            let held = || std::fs::File::open(entry.path()).is_ok_and(|file| file.try_lock_shared().is_err());
+            (is_part && held()) || is_held(&entry.path())
+        })
+    }
+    for _ in 0..1000 {
+        if !is_held(directory) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("a part is still held in {}", directory.display());
+}
+
 /// Waits until no unfinished file is left: a thread that was writing when a pull failed removes its own a moment later.
 fn settle(directory: &Path) {
     fn unfinished(directory: &Path) -> bool {
@@ -452,6 +471,7 @@ async fn case_69b_a_blob_that_was_cut_off() {
     let dir = tempdir().expect("a directory");
     // Given up when the rest has been asked for.
     give_up(&client(&server), &server, &digest, 2, "oci:out", dir.path()).await;
+    let_go(dir.path());
     let sink = idp_oci::sink::open("oci:out", dir.path()).expect("a sink");
     pull_to(&client(&server), sink).await.expect("pulled");
     let last = asked(&server, &digest).pop().expect("asked");
