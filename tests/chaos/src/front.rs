@@ -397,7 +397,8 @@ impl Exchange {
         if bytes > SMALL && shared.is_finished_before(&repository, &digest, self.trace.started) {
             self.trace.violation(format!("{bytes} bytes of {digest} went up again, and {repository} had it"));
         }
-        if status == Some(StatusCode::CREATED) {
+        // Of what is finished after the signal its process was never told; content that was made on the way has no other name for it.
+        if status == Some(StatusCode::CREATED) && !self.trace.state().signalled {
             shared.finish(repository, digest);
         }
     }
