@@ -215,7 +215,7 @@ fn exit(error: &Error) -> Exit {
         | Error::Provider(_)
         | Error::Dialect(_)
         | Error::Io { .. } => Exit::Failed,
-        Error::Missing(_) => Exit::NotFound,
+        Error::Missing(_) | Error::Absent(_) => Exit::NotFound,
         Error::PushDisabled(_) | Error::Credential(_) => Exit::Auth,
         Error::Source(error) => match error {
             SourceError::NotFound(_) => Exit::NotFound,

@@ -68,6 +68,9 @@ pub enum Error {
     /// Something that is to be there is not, and nothing is to be made.
     #[error("{0}")]
     Missing(String),
+    /// Something that was asked for is not there.
+    #[error("{0}")]
+    Absent(String),
     /// Several registries, and none of them did it.
     #[error("{last}")]
     Several {

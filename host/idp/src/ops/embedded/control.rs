@@ -215,7 +215,7 @@ pub async fn ask(root: PathBuf, settings: StoreSettings, task: Task) -> Result<V
         };
     }
     if !root.exists() {
-        return Err(Error::Missing(format!(
+        return Err(Error::Absent(format!(
             "there is no registry in `{}`: nothing was pushed yet",
             root.display()
         )));

@@ -50,7 +50,7 @@ fn file(context: &Context, request: &Request) -> Result<(PathBuf, ServerConfig),
 fn failed(what: &str, error: UserError) -> Error {
     match error {
         UserError::Name { .. } | UserError::Password(_) => Error::Usage(error.to_string()),
-        UserError::Unknown { .. } => Error::Missing(error.to_string()),
+        UserError::Unknown { .. } => Error::Absent(error.to_string()),
         other => Error::Io { what: what.to_owned(), error: std::io::Error::other(other) },
     }
 }
@@ -92,6 +92,10 @@ pub async fn add(
 /// Removes a user.
 pub fn remove(context: &Context, request: &Request, name: &str) -> Result<(), Error> {
     let (file, _) = file(context, request)?;
+    if !file.exists() {
+        let text = format!("there is no users file `{}`, and so no user `{name}`", file.display());
+        return Err(Error::Absent(text));
+    }
     users::remove(&file, name).map_err(|error| failed("writing the users file", error))
 }
 
