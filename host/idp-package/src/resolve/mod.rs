@@ -1,0 +1,1 @@
+//! From dependencies with ranges to one exact version a name.

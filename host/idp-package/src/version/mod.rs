@@ -1,0 +1,1 @@
+//! Versions of packages, constraints over them, and the tags that carry them.
