@@ -2,6 +2,7 @@
 //! nothing of registries.
 
 mod archive;
+mod artifact;
 mod blocks;
 mod classic;
 mod directory;
@@ -14,6 +15,7 @@ mod open;
 pub(crate) mod outlet;
 mod pack;
 mod stream;
+mod tree;
 
 use std::sync::Arc;
 
@@ -23,14 +25,16 @@ use tokio::sync::mpsc;
 use crate::manifest::{Manifest, ManifestError, Platform};
 
 pub use archive::{ArchiveKind, ArchiveSource};
-pub(crate) use directory::check_component;
-pub use directory::{DIRECTORY_TYPE, DirectorySource, TITLE, UNPACK, UNPACK_DIGEST};
+pub use artifact::{Artifact, Layer, Made, ReadySource, TITLE, TreeSource, UNPACK, UNPACK_DIGEST};
+pub use directory::{DIRECTORY_TYPE, DirectorySource};
 pub use docker::DockerSource;
 pub use layout::LayoutSource;
 pub use memo::Memo;
 pub use offer::{Live, Offer, Question};
 pub use open::open;
 pub use pack::Compression;
+pub(crate) use tree::check_component;
+pub use tree::{Content, Entry, FileEntry, PackedFile, Tree};
 
 /// What of a source is wanted.
 #[derive(Debug, Clone, Default)]
