@@ -13,6 +13,7 @@ mod platform;
 mod pull;
 mod push;
 mod rehearse;
+mod save;
 mod split;
 #[cfg(test)]
 mod tests;
@@ -23,5 +24,6 @@ pub use platform::matches as platform_matches;
 pub use pull::{PullOptions, Pulled, pull};
 pub use push::{Destination, PushOptions, Pushed, push, push_all};
 pub use rehearse::{Plan as PushPlan, Planned, Survey};
+pub use save::Gathered;
 
 use crate::client::SMALL;

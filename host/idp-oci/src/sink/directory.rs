@@ -222,6 +222,13 @@ fn targets(plan: &Plan) -> Result<HashMap<Digest, Vec<Target>>, SinkError> {
         }
         list.push(Target { title, unpack });
     }
+    if targets.is_empty()
+        && let Some(layer) = only_archive(config, layers)
+    {
+        let unpack = Some(Unpack { packing: Packing::of(&layer.media_type), tar: None });
+        targets.insert(layer.digest.clone(), vec![Target { title: String::new(), unpack }]);
+        return Ok(targets);
+    }
     if targets.is_empty() && !layers.is_empty() {
         let what = match &*config.media_type {
             media::OCI_CONFIG | media::DOCKER_CONFIG => "a container image".to_owned(),
@@ -232,6 +239,19 @@ fn targets(plan: &Plan) -> Result<HashMap<Digest, Vec<Target>>, SinkError> {
         ));
     }
     Ok(targets)
+}
+
+/// The one archive of an artifact whose layers have no names: what Flux makes, and Helm's charts. A container image is none.
+fn only_archive<'a>(config: &Descriptor, layers: &'a [Descriptor]) -> Option<&'a Descriptor> {
+    if matches!(&*config.media_type, media::OCI_CONFIG | media::DOCKER_CONFIG) {
+        return None;
+    }
+    let is_archive = |layer: &&Descriptor| {
+        let kind = &layer.media_type;
+        ["tar", "tar+gzip", "tar.gzip", "tar+zstd"].iter().any(|ending| kind.ends_with(ending))
+    };
+    let mut archives = layers.iter().filter(is_archive);
+    archives.next().filter(|_| archives.next().is_none())
 }
 
 fn unpack_of(layer: &Descriptor) -> Result<Unpack, SinkError> {

@@ -53,15 +53,15 @@ impl Layer {
     }
 }
 
-/// What stands in an image manifest with one layer or none.
+/// What stands in an image manifest.
 #[derive(Debug, Clone)]
 pub struct Artifact<'a> {
     /// `artifactType`.
     pub artifact_type: Option<&'a str>,
     /// The config.
     pub config: Descriptor,
-    /// The layer.
-    pub layer: Descriptor,
+    /// The layers.
+    pub layers: Vec<Descriptor>,
     /// The manifest that it says something about.
     pub subject: Option<Descriptor>,
     /// Annotations of the manifest.
@@ -69,10 +69,10 @@ pub struct Artifact<'a> {
 }
 
 impl Artifact<'_> {
-    /// A config and a layer and nothing more.
-    pub fn new(config: &Blob, layer: Descriptor) -> Self {
+    /// A config and layers and nothing more.
+    pub fn new(config: &Blob, layers: Vec<Descriptor>) -> Self {
         let config = config.descriptor.clone();
-        Self { artifact_type: None, config, layer, subject: None, annotations: BTreeMap::new() }
+        Self { artifact_type: None, config, layers, subject: None, annotations: BTreeMap::new() }
     }
 
     /// The manifest's bytes; equal artifacts have equal ones.
@@ -85,7 +85,7 @@ impl Artifact<'_> {
             media_type: media::OCI_MANIFEST,
             artifact_type: self.artifact_type,
             config: (&self.config).into(),
-            layers: [(&self.layer).into()],
+            layers: self.layers.iter().map(Part::from).collect(),
             subject: self.subject.as_ref().map(Part::from),
             annotations: &self.annotations,
         };
@@ -103,7 +103,7 @@ struct Document<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     artifact_type: Option<&'a str>,
     config: Part<'a>,
-    layers: [Part<'a>; 1],
+    layers: Vec<Part<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     subject: Option<Part<'a>>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -131,8 +131,8 @@ impl<'a> From<&'a Descriptor> for Part<'a> {
 pub struct Made {
     /// The layer as the manifest names it.
     pub layer: Descriptor,
-    /// The config.
-    pub config: Blob,
+    /// What else it names: the config, small layers.
+    pub blobs: Vec<Blob>,
     /// The manifest.
     pub manifest: Bytes,
 }
@@ -176,12 +176,13 @@ impl TreeSource {
             files: input.into_packed(),
         };
         let made = (self.make)(&layer)?;
-        let manifest = Manifest::parse(made.manifest, Some(media::OCI_MANIFEST))
-            .map_err(|error| SourceError::Manifest { what: format!("the manifest made for {}", self.what), error })?;
+        let manifest = Manifest::parse(made.manifest, Some(media::OCI_MANIFEST)).map_err(|error| {
+            SourceError::Manifest { what: format!("the manifest made for {}", self.what), error }
+        })?;
         let manifests = vec![manifest];
         outlet.announce(&manifests)?;
         outlet.send(Blob::from_file(made.layer, Arc::new(file), 0))?;
-        outlet.send(made.config)?;
+        made.blobs.into_iter().try_for_each(|blob| outlet.send(blob))?;
         Ok(Image { manifests, name: None })
     }
 }

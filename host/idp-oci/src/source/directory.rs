@@ -42,8 +42,12 @@ impl Source for DirectorySource {
         let tree = Tree::of(&self.path)?;
         let source = TreeSource::new(self.describe(), tree, |layer| {
             let config = Blob::from_bytes(media::OCI_EMPTY, Bytes::from_static(b"{}"));
-            let artifact = Artifact { artifact_type: Some(DIRECTORY_TYPE), ..Artifact::new(&config, layer.as_directory()) };
-            Ok(Made { manifest: artifact.to_bytes()?, layer: artifact.layer, config })
+            let layer = layer.as_directory();
+            let artifact = Artifact {
+                artifact_type: Some(DIRECTORY_TYPE),
+                ..Artifact::new(&config, vec![layer.clone()])
+            };
+            Ok(Made { manifest: artifact.to_bytes()?, layer, blobs: vec![config] })
         });
         Box::new(source).read(selection, offers).await
     }

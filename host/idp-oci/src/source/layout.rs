@@ -55,7 +55,7 @@ impl LayoutSource {
     }
 
     /// True when `directory` has the marker of a layout.
-    pub(crate) fn is_layout(directory: &Path) -> bool {
+    pub fn is_layout(directory: &Path) -> bool {
         directory.join(MARKER).is_file()
     }
 }

@@ -124,12 +124,16 @@ impl Tree {
     ///
     /// # Errors
     /// A name that does not unpack alike everywhere, or two that are one.
-    pub fn of_files(what: &str, files: impl IntoIterator<Item = (String, FileEntry)>) -> Result<Self, SourceError> {
+    pub fn of_files(
+        what: &str,
+        files: impl IntoIterator<Item = (String, FileEntry)>,
+    ) -> Result<Self, SourceError> {
         let mut entries = Vec::new();
         let mut directories = BTreeSet::new();
         for (name, file) in files {
             for part in name.split('/') {
-                check_component(part).map_err(|why| SourceError::Invalid(format!("{what}: {name}: {why}")))?;
+                check_component(part)
+                    .map_err(|why| SourceError::Invalid(format!("{what}: {name}: {why}")))?;
             }
             let slashes = name.match_indices('/').map(|(at, _)| at);
             directories.extend(slashes.map(|at| name[..at].to_owned()));

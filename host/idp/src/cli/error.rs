@@ -6,6 +6,7 @@ use idp_oci::client::dialect::ErrorKind;
 use idp_oci::client::{ClientError, Kind};
 use idp_oci::sink::SinkError;
 use idp_oci::source::SourceError;
+use idp_package::build::PackageError;
 use serde::Serialize;
 
 use super::ui::{Console, Output};
@@ -215,6 +216,11 @@ fn exit(error: &Error) -> Exit {
         | Error::Provider(_)
         | Error::Dialect(_)
         | Error::Io { .. } => Exit::Failed,
+        Error::Package(error) => match &**error {
+            PackageError::NoManifest(_) => Exit::NotFound,
+            _ => Exit::Failed,
+        },
+        Error::Unfit(_) | Error::Conflict(_) => Exit::Failed,
         Error::Missing(_) | Error::Absent(_) => Exit::NotFound,
         Error::PushDisabled(_) | Error::Credential(_) => Exit::Auth,
         Error::Source(error) => match error {
@@ -258,6 +264,13 @@ fn hint(error: &Error) -> Option<String> {
                 .to_owned()
         }
         Error::Missing(_) => "make it there first, or let the push make it: --create repository".to_owned(),
+        Error::Conflict(_) => {
+            "raise `metadata.version` (`idp package version patch`), or replace what is there with --force"
+                .to_owned()
+        }
+        Error::Package(error) if matches!(**error, PackageError::NoManifest(_)) => {
+            "`idp package new NAME` starts one; `idp push DIR` pushes any directory as it is".to_owned()
+        }
         Error::Registries(RegistriesError::Exposed { file, .. }) => {
             format!(
                 "`chmod 600 {}`, or keep the password elsewhere: passwordFile, passwordEnv, helper",

@@ -2,7 +2,7 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `push`, `pull`, `copy`, `cache`, `list`, `search`, `delete`, `login`, `registry`, `upkeep`, `user`, `doctor`, `provider`, `completions`, `docs` | a command each: arguments, conversion, what is printed |
+//! | `push`, `pull`, `copy`, `cache`, `list`, `search`, `delete`, `login`, `registry`, `upkeep`, `user`, `doctor`, `package`, `provider`, `completions`, `docs` | a command each: arguments, conversion, what is printed |
 //! | [`connect`] | the flags that say which registry and as whom |
 //! | [`ui`], [`progress`], [`log`] | the streams |
 //! | [`error`] | failures as sentences, hints and exit codes |
@@ -40,6 +40,7 @@ pub mod inspect;
 pub mod list;
 pub mod log;
 pub mod login;
+mod package;
 pub mod progress;
 pub mod provider;
 pub mod pull;
@@ -104,6 +105,7 @@ enum Command {
     Delete(delete::Args),
     Login(login::LoginArgs),
     Logout(login::LogoutArgs),
+    Package(package::Args),
     Registry(registry::Args),
     Cache(cache::Args),
     Provider(provider::Args),
@@ -206,6 +208,7 @@ fn dispatch(command: Command, session: &Session) -> Result<(), Stop> {
         Command::Delete(args) => delete::run(args, session),
         Command::Login(args) => login::login(args, session),
         Command::Logout(args) => login::logout(&args, session),
+        Command::Package(args) => package::run(args, session),
         Command::Registry(args) => registry::run(args, session),
         Command::Cache(args) => cache::run(&args, session),
         Command::Provider(args) => provider::run(args, session),

@@ -84,6 +84,11 @@ pub const XDG_CONFIG_HOME: Variable =
     plain("XDG_CONFIG_HOME", "Where podman keeps `containers/auth.json`; `~/.config` unless set.");
 /// Search path.
 pub const PATH: Variable = plain("PATH", "Where `docker-credential-…` helpers are found.");
+/// Reproducible builds.
+pub const SOURCE_DATE_EPOCH: Variable = plain(
+    "SOURCE_DATE_EPOCH",
+    "Seconds since 1970 that built packages say they were made at; 0 unless given.",
+);
 /// No colour.
 pub const NO_COLOR: Variable = plain("NO_COLOR", "Set to anything: no colour.");
 /// Terminal.
@@ -115,6 +120,7 @@ pub const VARIABLES: &[Variable] = &[
     XDG_CONFIG_HOME,
     PATH,
     NO_COLOR,
+    SOURCE_DATE_EPOCH,
     TERM,
     CI,
 ];

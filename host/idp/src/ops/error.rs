@@ -7,6 +7,7 @@ use idp_oci::name::NameError;
 use idp_oci::pipeline::PipelineError;
 use idp_oci::sink::SinkError;
 use idp_oci::source::SourceError;
+use idp_package::build::PackageError;
 
 use crate::config::credentials::CredentialError;
 use crate::config::env::EnvError;
@@ -82,6 +83,15 @@ pub enum Error {
     /// Source or sink, with its name, or an image that is not followed.
     #[error(transparent)]
     Pipeline(Box<PipelineError>),
+    /// A directory that is no package.
+    #[error(transparent)]
+    Package(Box<PackageError>),
+    /// What is there is not what it should be.
+    #[error("{0}")]
+    Unfit(String),
+    /// It is there already, and is something else.
+    #[error("{0}")]
+    Conflict(String),
     /// A file of ours.
     #[error("{what}: {error}")]
     Io {
@@ -96,6 +106,12 @@ impl Error {
     /// The user wants no more of it.
     pub(super) fn interrupted() -> Self {
         Self::Pipeline(Box::new(ClientError::Interrupted.into()))
+    }
+}
+
+impl From<PackageError> for Error {
+    fn from(error: PackageError) -> Self {
+        Self::Package(Box::new(error))
     }
 }
 

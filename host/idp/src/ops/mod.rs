@@ -8,6 +8,7 @@
 //! | [`session`] | a client for one registry, with its provider and credentials |
 //! | [`slots`] | the credentials of a provider, from the sources that it may use |
 //! | [`push`], [`pull`], [`copy`] | move images and artifacts |
+//! | [`package`] | packages: built, pushed, looked into |
 //! | [`cache`] | the content cache: how much is in it, and making room |
 //! | [`login`] | verify and keep credentials; forget them |
 //! | [`list`], [`search`], [`pages`], [`entry`] | repositories and tags, of one registry or several, page by page |
@@ -32,6 +33,7 @@ pub mod error;
 pub mod inspect;
 pub mod list;
 pub mod login;
+pub mod package;
 pub mod pages;
 pub mod providers;
 pub mod pull;

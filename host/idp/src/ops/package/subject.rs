@@ -1,0 +1,244 @@
+//! What the command line means where it names a package: a directory, a file or layout, or a reference.
+
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use futures_util::TryStreamExt as _;
+use idp_oci::client::Verify;
+use idp_oci::manifest::{Descriptor, Manifest};
+use idp_oci::name::{Reference, Repository};
+use idp_oci::pipeline::{Gathered, PipelineError};
+use idp_oci::sink::DirectorySink;
+use idp_oci::source::{self, Compression, LayoutSource, Selection};
+use idp_package::build::{Facts, Package, PackageError};
+use idp_package::config::MAX_CONFIG;
+use idp_package::describe::{self, Description};
+use idp_package::manifest;
+
+use super::super::context::To;
+use super::super::session::{self, Session};
+use super::super::{Context, Error};
+
+/// A package, wherever it is.
+#[derive(Debug)]
+pub enum Subject {
+    /// A directory with a manifest in it.
+    Directory(Box<Package>),
+    /// A built one, in a file or a layout.
+    Built(Box<Gathered>),
+    /// One in a registry.
+    Remote(Box<Remote>),
+}
+
+/// A package in a registry.
+#[derive(Debug)]
+pub struct Remote {
+    /// As it was written.
+    pub reference: Reference,
+    /// Of its registry.
+    pub session: Session,
+    /// The repository as it goes on the wire.
+    pub repository: Repository,
+    /// Its manifest.
+    pub manifest: Manifest,
+}
+
+/// Where something on the command line is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// A directory with a package manifest in it.
+    Directory(PathBuf),
+    /// What [`source::open`] takes.
+    Built(String),
+    /// A registry.
+    Reference(String),
+}
+
+/// What `text` means: a path that is there, `oci:…`, `oci-archive:…`, or else a reference, with or without `oci://`.
+///
+/// # Errors
+/// It is written as a path, and nothing is there.
+pub fn place(text: &str) -> Result<Place, Error> {
+    if let Some(reference) = text.strip_prefix("oci://") {
+        return Ok(Place::Reference(reference.to_owned()));
+    }
+    if text.starts_with("oci:") || text.starts_with("oci-archive:") {
+        return Ok(Place::Built(text.to_owned()));
+    }
+    let path = Path::new(text);
+    let is_written_as_path = text.starts_with(['.', '/']);
+    match std::fs::metadata(path) {
+        Ok(found) if found.is_dir() && path.join(manifest::FILE).is_file() => {
+            Ok(Place::Directory(path.to_owned()))
+        }
+        Ok(found) if found.is_dir() && LayoutSource::is_layout(path) => Ok(Place::Built(text.to_owned())),
+        Ok(found) if found.is_dir() && (is_written_as_path || !text.contains([':', '@'])) => {
+            Err(Error::Package(Box::new(PackageError::NoManifest(path.to_owned()))))
+        }
+        Ok(found) if found.is_file() => Ok(Place::Built(text.to_owned())),
+        Err(error) if is_written_as_path => {
+            Err(Error::Absent(format!("there is nothing at {}: {error}", path.display())))
+        }
+        _ => Ok(Place::Reference(text.to_owned())),
+    }
+}
+
+/// What is packed is packed so that everything reads it.
+pub(super) fn selection() -> Selection {
+    Selection { compression: Compression::Gzip, ..Selection::default() }
+}
+
+impl Subject {
+    /// Finds it.
+    ///
+    /// # Errors
+    /// It is not there, or is not what it should be.
+    pub async fn of(context: &Context, text: &str) -> Result<Self, Error> {
+        match place(text)? {
+            Place::Directory(path) => Ok(Self::Directory(Box::new(Package::open(&path)?))),
+            Place::Built(text) => {
+                let base = std::env::current_dir()
+                    .map_err(|error| Error::Io { what: "finding the current directory".to_owned(), error })?;
+                let source = source::open(&text, &base)?;
+                let gathered = Gathered::of(source, &selection()).await;
+                Ok(Self::Built(Box::new(gathered.map_err(pipeline)?)))
+            }
+            Place::Reference(text) => Ok(Self::Remote(Box::new(Remote::of(context, &text).await?))),
+        }
+    }
+
+    /// What it is.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub async fn describe(self) -> Result<(Description, Option<Bytes>), Error> {
+        let (manifest, told) = match self {
+            Self::Directory(package) => {
+                let source = package.into_source(Facts::default())?;
+                let gathered = Gathered::of(source, &selection()).await.map_err(pipeline)?;
+                told_of(&gathered).await?
+            }
+            Self::Built(gathered) => told_of(&gathered).await?,
+            Self::Remote(remote) => {
+                let told = match describe::telling(&remote.manifest) {
+                    Some(blob) => Some(remote.bytes(blob).await?),
+                    None => None,
+                };
+                (remote.manifest, told)
+            }
+        };
+        let description = Description::of(&manifest, told.as_deref());
+        Ok((description.map_err(|why| Error::Unfit(format!("{}: {why}", manifest.digest())))?, told))
+    }
+
+    /// Puts its files into a directory that is new or empty.
+    ///
+    /// # Errors
+    /// It has no files, or some that are refused.
+    pub async fn unpack(&self, context: &Context, directory: &Path) -> Result<(), Error> {
+        let sink = Box::new(DirectorySink::new(directory));
+        match self {
+            Self::Directory(_) => Err(Error::Usage("a directory is unpacked already".to_owned())),
+            Self::Built(gathered) => gathered.save(sink).await.map_err(pipeline),
+            Self::Remote(remote) => {
+                let options = idp_oci::pipeline::PullOptions {
+                    cache: super::super::cache::of(context)?,
+                    ..idp_oci::pipeline::PullOptions::default()
+                };
+                let target = idp_oci::name::Target::Digest(remote.manifest.digest().clone());
+                let client = &remote.session.client;
+                let pulled = idp_oci::pipeline::pull(
+                    client,
+                    &remote.repository,
+                    &target,
+                    sink,
+                    &options,
+                    &context.cancel,
+                );
+                pulled.await.map(|_| ()).map_err(|error| remote.session.pipeline_failed(error))
+            }
+        }
+    }
+}
+
+async fn told_of(gathered: &Gathered) -> Result<(Manifest, Option<Bytes>), Error> {
+    let root = gathered.root();
+    let told = match describe::telling(root) {
+        Some(blob) => Some(gathered.bytes(blob, MAX_CONFIG).await.map_err(pipeline)?),
+        None => None,
+    };
+    Ok((root.clone(), told))
+}
+
+pub(super) fn pipeline(error: PipelineError) -> Error {
+    Error::Pipeline(Box::new(error))
+}
+
+impl Remote {
+    /// Finds it in its registry, or the default one.
+    ///
+    /// # Errors
+    /// The registry does not have it.
+    pub async fn of(context: &Context, text: &str) -> Result<Self, Error> {
+        let text = text.strip_prefix("oci://").unwrap_or(text);
+        context.find_registry(&[text], To::Read).await?;
+        let reference = context.reference(text)?;
+        let session = session::open(context, session::Subject::from(&reference)).await?;
+        let repository = session.on_wire(&reference.repository).clone();
+        let manifest = session.client.manifest(&repository, &reference.target(), None).await;
+        let manifest = manifest.map_err(|error| session.failed(error))?;
+        Ok(Self { reference, session, repository, manifest })
+    }
+
+    /// A small blob of it, whole and verified.
+    ///
+    /// # Errors
+    /// The registry does not give it, or it is too large.
+    pub async fn bytes(&self, blob: &Descriptor) -> Result<Bytes, Error> {
+        small_blob(&self.session, &self.repository, blob).await
+    }
+}
+
+/// A config blob, whole and verified.
+pub(super) async fn small_blob(
+    session: &Session,
+    repository: &Repository,
+    blob: &Descriptor,
+) -> Result<Bytes, Error> {
+    if blob.size > MAX_CONFIG {
+        return Err(Error::Unfit(format!(
+            "{} has {} bytes; at most {MAX_CONFIG} are read",
+            blob.digest, blob.size
+        )));
+    }
+    let failed = |error| session.failed(error);
+    let chunks = session.client.fetch_blob(repository, blob, Verify::Here).await.map_err(failed)?;
+    let all = chunks.try_fold(bytes::BytesMut::new(), async |mut all, chunk| {
+        all.extend_from_slice(&chunk);
+        Ok(all)
+    });
+    let all = all.await.map_err(|error| Error::Io { what: format!("reading {}", blob.digest), error })?;
+    Ok(all.freeze())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Place, place};
+
+    #[test]
+    fn what_an_argument_means() {
+        let reference = |text: &str| Place::Reference(text.to_owned());
+        assert_eq!(place("oci://r.example/a:1").expect("a reference"), reference("r.example/a:1"));
+        assert_eq!(place("r.example/a:1").expect("a reference"), reference("r.example/a:1"));
+        assert_eq!(place("oci:dir:1").expect("a layout"), Place::Built("oci:dir:1".to_owned()));
+        assert!(
+            place("./absent").expect_err("nothing").to_string().starts_with("there is nothing at ./absent")
+        );
+        let here = env!("CARGO_MANIFEST_DIR");
+        assert!(place(here).expect_err("no manifest").to_string().contains("has no idp-package.yaml"));
+        assert_eq!(
+            place(&format!("{here}/Cargo.toml")).expect("a file"),
+            Place::Built(format!("{here}/Cargo.toml"))
+        );
+    }
+}
