@@ -247,7 +247,9 @@ impl Walk<'_> {
 
     fn add(&mut self, path: &Path, name: String, above: &mut Vec<(u64, u64)>) -> Result<(), SourceError> {
         let io = |error| SourceError::Io { what: path.display().to_string(), error };
-        let refuse = |why: &str| SourceError::Invalid(format!("{}: {why}", path.display()));
+        // A name may hold what is not to be printed.
+        let shown = path.display().to_string().escape_debug().to_string().replace("\\\\", "\\");
+        let refuse = |why: &str| SourceError::Invalid(format!("{shown}: {why}"));
         let mut path = path.to_owned();
         let mut metadata = std::fs::symlink_metadata(&path).map_err(io)?;
         // What is not wanted may be anything.

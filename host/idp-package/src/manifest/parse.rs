@@ -168,6 +168,19 @@ spec:
             ("  name: argo-workflows\n", ""),
         ]
         .map(|(from, to)| wrong(from, to));
-        insta::assert_snapshot!(all.join("\n"), @"");
+        insta::assert_snapshot!(all.join("\n"), @r#"
+        line 7, column 9: unknown variant `manifest`, expected one of manifests, kustomize, helm, argocd-apps, bundle
+        line 7, column 3: unknown field `typ`, expected one of type, content, dependencies, requires, provides, conflicts, replaces, values, targets, variants, hooks, images, compatibility
+        line 4, metadata.name: `Argo Workflows` is no name; at most 63 lower-case letters, digits and dashes, no dash at either end
+        line 5, metadata.version: `1.4` is no version; write MAJOR.MINOR.PATCH, for example 1.4.0 or 1.4.0-rc.1
+        line 5, metadata.version: `1.4.0-RC.1` has capitals; some registries lower them, and then it is another version
+        line 5, metadata.version: `1.4.0+build.1` has build metadata; a tag cannot say `+`, and Argo CD fails on what stands for it
+        line 5, metadata.version: `v1.4.0` is no version; write MAJOR.MINOR.PATCH, for example 1.4.0 or 1.4.0-rc.1; without the v: 1.4.0
+        `apiVersion: packages.cnoe.io/v1alpha1` and `kind: Deployment` are not of this format; a package says `apiVersion: packages.cnoe.io/v1alpha1` and `kind: Package`
+        line 12, spec.dependencies[1].repository: `https://registry.example/x` is no repository; write oci://registry/repository, or ./name for one beside this package
+        line 11, spec.dependencies[1].version: an empty constraint; write * for any version
+        line 6, column 7: expected mapping start
+        line 4, column 3: missing field `name`
+        "#);
     }
 }

@@ -70,8 +70,8 @@ pub(super) fn new(args: NewArgs, session: &Session) -> Result<(), Stop> {
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct OriginArgs {
     /// URL of the source, for the annotation that Argo CD and registries show
-    #[arg(long, value_name = "URL")]
-    source: Option<String>,
+    #[arg(long = "source", value_name = "URL")]
+    source_url: Option<String>,
     /// Revision of the source
     #[arg(long, value_name = "REVISION")]
     revision: Option<String>,
@@ -82,7 +82,7 @@ pub(super) struct OriginArgs {
 
 impl From<OriginArgs> for Origin {
     fn from(args: OriginArgs) -> Self {
-        Self { source: args.source, revision: args.revision, git: args.git }
+        Self { source: args.source_url, revision: args.revision, git: args.git }
     }
 }
 

@@ -78,17 +78,16 @@ fn next(before: &str, to: &str) -> Result<String, Error> {
     let wrong = |text: &str| {
         Error::Usage(format!("`{text}` is no version; write major, minor, patch or MAJOR.MINOR.PATCH"))
     };
-    let mut version: Version = before.parse().map_err(|_| wrong(before))?;
-    match to {
-        "major" => (version.major, version.minor, version.patch) = (version.major + 1, 0, 0),
-        "minor" => (version.minor, version.patch) = (version.minor + 1, 0),
+    let version: Version = before.parse().map_err(|_| wrong(before))?;
+    let (major, minor, patch) = (version.major(), version.minor(), version.patch());
+    Ok(match to {
+        "major" => format!("{}.0.0", major + 1),
+        "minor" => format!("{major}.{}.0", minor + 1),
         // The release that a prerelease leads to comes first.
-        "patch" if version.pre.is_empty() => version.patch += 1,
-        "patch" => {}
-        _ => return to.parse::<Version>().map(|version| version.to_string()).map_err(|_| wrong(to)),
-    }
-    version.pre = Default::default();
-    Ok(version.to_string())
+        "patch" if before.contains('-') => format!("{major}.{minor}.{patch}"),
+        "patch" => format!("{major}.{minor}.{}", patch + 1),
+        _ => to.parse::<Version>().map(|version| version.to_string()).map_err(|_| wrong(to))?,
+    })
 }
 
 /// The text with the version in its line: the first `version:` below the key `under`, or at the margin.

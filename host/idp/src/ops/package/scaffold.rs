@@ -115,8 +115,8 @@ pub fn new(name: &str, kind: Type, directory: Option<PathBuf>) -> Result<Made, E
         let what = path.display().to_string();
         move |error| Error::Io { what, error }
     };
-    match std::fs::read_dir(&directory) {
-        Ok(mut entries) if entries.next().is_some() => {
+    match std::fs::read_dir(&directory).map(|mut entries| entries.next().is_some()) {
+        Ok(true) => {
             return Err(Error::Usage(format!("{} is not empty; nothing was written", directory.display())));
         }
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(&directory)(error)),
