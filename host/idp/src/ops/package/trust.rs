@@ -1,0 +1,339 @@
+//! Trust: packages signed and verified, and what is known of them put beside them. Everything is a referrer of the package's manifest.
+
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use idp_oci::digest::Digest;
+use idp_oci::secret::Secret;
+use idp_package::describe::Description;
+use idp_package::resolve::Lock;
+use idp_package::trust::key::{self, PrivateKey, PublicKey, WrittenKey};
+use idp_package::trust::policy::Decision;
+use idp_package::trust::provenance::{self, Build, Material};
+use idp_package::trust::referrer::Referrer;
+use idp_package::trust::registry::{self, Pushed};
+use idp_package::trust::sbom::{self, DependencyFacts, FileFacts, Format, ImageFacts, PackageFacts};
+use idp_package::trust::verify::{NamedKey, Verification};
+use idp_package::trust::{Timestamp, TrustError, sign as signing};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::super::{Context, Error};
+use super::Subject;
+use super::subject::Remote;
+use crate::config::env;
+
+/// What was put beside a package.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Attached {
+    /// What it is: `signature`, `sbom`, `provenance`.
+    pub what: &'static str,
+    /// `registry/repository@digest` of the package.
+    pub pinned: String,
+    /// Where it is.
+    #[serde(flatten)]
+    pub pushed: Pushed,
+    /// Whether somebody's name is under it.
+    pub signed: bool,
+}
+
+fn failed(remote: &Remote, error: TrustError) -> Error {
+    match error {
+        TrustError::Client(error) => remote.session.failed(error),
+        error => Error::Trust(Box::new(error)),
+    }
+}
+
+fn trust(error: impl Into<TrustError>) -> Error {
+    Error::Trust(Box::new(error.into()))
+}
+
+/// Seconds since 1970: what SOURCE_DATE_EPOCH says, else now.
+fn now(context: &Context) -> Result<Timestamp, Error> {
+    let seconds = match context.env.get(env::SOURCE_DATE_EPOCH) {
+        Some(text) => text.trim().parse().unwrap_or_default(),
+        None => {
+            let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            i64::try_from(since.as_secs()).unwrap_or_default()
+        }
+    };
+    Timestamp::from_unix(seconds).map_err(trust)
+}
+
+/// Makes a pair of keys: `PREFIX.key`, for its owner only, and `PREFIX.pub`.
+///
+/// # Errors
+/// One of the files is there already, or cannot be written.
+pub fn generate(prefix: &Path, password: Option<&Secret>) -> Result<WrittenKey, Error> {
+    key::generate(password).and_then(|pair| pair.write(prefix)).map_err(trust)
+}
+
+/// The password of a key: cosign's own variable.
+pub fn password(context: &Context) -> Option<Secret> {
+    context.env.get(env::COSIGN_PASSWORD).filter(|text| !text.is_empty()).map(Secret::from)
+}
+
+fn private(context: &Context, path: &Path) -> Result<PrivateKey, Error> {
+    PrivateKey::read(path, password(context).as_ref()).map_err(trust)
+}
+
+/// Signs a package, whatever it is.
+///
+/// # Errors
+/// The key cannot be read, or the registry does not take the signature.
+pub async fn sign(context: &Context, text: &str, key: &Path, legacy: bool) -> Result<Attached, Error> {
+    let key = private(context, key)?;
+    let remote = Remote::of(context, text).await?;
+    let pushed = if legacy {
+        let digest = remote.manifest.digest();
+        let client = &remote.session.client;
+        registry::push_legacy(client, &remote.repository, digest, &key, &context.cancel).await
+    } else {
+        let referrer = signing::sign(remote.manifest.descriptor(), &key, now(context)?).map_err(trust)?;
+        push(context, &remote, &referrer).await
+    };
+    let pushed = pushed.map_err(|error| failed(&remote, error))?;
+    Ok(Attached { what: "signature", pinned: pinned(&remote), pushed, signed: true })
+}
+
+async fn push(context: &Context, remote: &Remote, referrer: &Referrer) -> Result<Pushed, TrustError> {
+    registry::push_referrer(&remote.session.client, &remote.repository, referrer, &context.cancel).await
+}
+
+fn pinned(remote: &Remote) -> String {
+    remote.reference.pinned(remote.manifest.digest())
+}
+
+/// What was found about a package, and what follows.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Verified {
+    /// `registry/repository@digest`.
+    pub pinned: String,
+    /// What follows.
+    #[serde(flatten)]
+    pub decision: Decision,
+    /// What was found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub found: Option<Verification>,
+}
+
+/// Verifies a package: by `keys`, or by the policy of `registries.yaml` where there are none.
+///
+/// # Errors
+/// A key cannot be read, or the registry does not say what refers to the package.
+pub async fn verify(context: &Context, text: &str, keys: &[PathBuf], least: usize) -> Result<Verified, Error> {
+    let remote = Remote::of(context, text).await?;
+    if keys.is_empty() {
+        return by_policy(context, &remote).await;
+    }
+    let named = keys
+        .iter()
+        .map(|path| Ok(NamedKey { name: path.display().to_string(), key: PublicKey::read(path)? }))
+        .collect::<Result<Vec<_>, key::KeyError>>()
+        .map_err(trust)?;
+    let found =
+        registry::signatures(&remote.session.client, &remote.repository, remote.manifest.digest(), &named).await;
+    let found = found.map_err(|error| failed(&remote, error))?;
+    let signers = found.signers().len();
+    let decision = if signers >= least.max(1) {
+        Decision::Verified { signatures: signers }
+    } else {
+        Decision::Refused { reason: format!("{signers} of the keys signed it, and {} were asked for", least.max(1)) }
+    };
+    Ok(Verified { pinned: pinned(&remote), decision, found: Some(found) })
+}
+
+/// Holds a package to the policy.
+pub(super) async fn by_policy(context: &Context, remote: &Remote) -> Result<Verified, Error> {
+    let policy = &context.registries.verification;
+    let name = format!("{}/{}", remote.reference.registry, remote.reference.repository);
+    let directory = context.registries.file().and_then(Path::parent).unwrap_or(Path::new("."));
+    let checked = registry::check(
+        &remote.session.client,
+        &remote.repository,
+        remote.manifest.digest(),
+        &name,
+        policy,
+        directory,
+    );
+    let checked = checked.await.map_err(|error| failed(remote, error))?;
+    Ok(Verified { pinned: pinned(remote), decision: checked.decision, found: checked.found })
+}
+
+/// An SBOM of a package; attached to it, and signed, where that is asked for.
+#[derive(Debug, Clone)]
+pub struct SbomRequest {
+    /// The package.
+    pub package: String,
+    /// The format.
+    pub format: Format,
+    /// Put it beside the package.
+    pub attach: bool,
+    /// With this name under it.
+    pub key: Option<PathBuf>,
+}
+
+/// What was made.
+#[derive(Debug)]
+pub enum Made {
+    /// A document.
+    Document(Value),
+    /// One that lies beside the package now.
+    Attached(Attached),
+}
+
+/// Makes an SBOM.
+///
+/// # Errors
+/// The package is none of ours, or the registry does not take it.
+pub async fn sbom(context: &Context, request: &SbomRequest) -> Result<Made, Error> {
+    let subject = Subject::of(context, &request.package).await?;
+    if !request.attach {
+        let (description, _) = subject.describe().await?;
+        return Ok(Made::Document(request.format.document(&facts(&description, None)?)));
+    }
+    let key = request.key.as_deref().map(|path| private(context, path)).transpose()?;
+    let remote = remote_of(subject, &request.package)?;
+    let package = facts(&describe(&remote).await?, Some(&remote))?;
+    let descriptor = remote.manifest.descriptor();
+    let referrer = match &key {
+        Some(key) => sbom::attest(descriptor, request.format, &package, key),
+        None => sbom::attach(descriptor, request.format, &package),
+    };
+    let pushed = push(context, &remote, &referrer.map_err(trust)?).await.map_err(|error| failed(&remote, error))?;
+    Ok(Made::Attached(Attached { what: "sbom", pinned: pinned(&remote), pushed, signed: key.is_some() }))
+}
+
+fn remote_of(subject: Subject, text: &str) -> Result<Box<Remote>, Error> {
+    match subject {
+        Subject::Remote(remote) => Ok(remote),
+        _ => Err(Error::Usage(format!("`{text}` is not in a registry; push it, and name it there"))),
+    }
+}
+
+async fn describe(remote: &Remote) -> Result<Description, Error> {
+    let told = match idp_package::describe::telling(&remote.manifest) {
+        Some(blob) => Some(remote.bytes(blob).await?),
+        None => None,
+    };
+    Description::of(&remote.manifest, told.as_deref()).map_err(Error::Unfit)
+}
+
+/// How a package came about.
+#[derive(Debug, Clone)]
+pub struct ProvenanceRequest {
+    /// The package.
+    pub package: String,
+    /// Who built it: a URI.
+    pub builder: String,
+    /// Which run of it.
+    pub invocation: Option<String>,
+    /// Put it beside the package.
+    pub attach: bool,
+    /// With this name under it.
+    pub key: Option<PathBuf>,
+}
+
+/// Makes a provenance statement (SLSA v1).
+///
+/// # Errors
+/// The package is none of ours, or the registry does not take it.
+pub async fn provenance(context: &Context, request: &ProvenanceRequest) -> Result<Made, Error> {
+    let subject = Subject::of(context, &request.package).await?;
+    let remote = remote_of(subject, &request.package)?;
+    let description = describe(&remote).await?;
+    let parameters = [
+        ("name", description.name.clone()),
+        ("version", description.version.clone()),
+        ("type", description.r#type.clone()),
+        ("source", description.source.clone()),
+        ("revision", description.revision.clone()),
+    ];
+    let parameters = parameters.into_iter().filter_map(|(key, value)| Some((key.to_owned(), Value::from(value?))));
+    let mut materials: Vec<Material> = locked(&description)?
+        .map(|lock| {
+            lock.packages
+                .iter()
+                .map(|package| {
+                    let place = package.repository.to_string();
+                    Material::oci(&package.name, place.trim_start_matches("oci://"), &package.digest)
+                })
+                .collect()
+        })
+        .unwrap_or_default();
+    if let (Some(source), Some(revision)) = (&description.source, &description.revision) {
+        let commit = revision.trim_end_matches("-dirty").to_owned();
+        let digest = [("gitCommit".to_owned(), commit)].into();
+        materials.push(Material { name: None, uri: format!("git+{source}"), digest });
+    }
+    let build = Build {
+        builder_id: request.builder.clone(),
+        builder_version: [("idp".to_owned(), env!("CARGO_PKG_VERSION").to_owned())].into(),
+        parameters: parameters.collect(),
+        materials,
+        invocation: request.invocation.clone(),
+        started: None,
+        finished: None,
+    };
+    let statement = provenance::statement(remote.manifest.digest(), &build).map_err(trust)?;
+    if !request.attach {
+        let document = serde_json::to_value(&statement)
+            .map_err(|error| Error::Io { what: "the statement".to_owned(), error: error.into() })?;
+        return Ok(Made::Document(document));
+    }
+    let key = request.key.as_deref().map(|path| private(context, path)).transpose()?;
+    let (descriptor, created) = (remote.manifest.descriptor(), now(context)?);
+    let referrer = match &key {
+        Some(key) => signing::attest(descriptor, &statement, key, created),
+        None => signing::state(descriptor, &statement, created),
+    };
+    let pushed = push(context, &remote, &referrer.map_err(trust)?).await.map_err(|error| failed(&remote, error))?;
+    Ok(Made::Attached(Attached { what: "provenance", pinned: pinned(&remote), pushed, signed: key.is_some() }))
+}
+
+fn locked(description: &Description) -> Result<Option<Lock>, Error> {
+    let Some(lock) = description.config.as_ref().and_then(|config| config.lock.clone()) else { return Ok(None) };
+    serde_json::from_value(lock).map(Some).map_err(|error| Error::Unfit(format!("the lock in the package: {error}")))
+}
+
+/// What an SBOM tells of a package of ours.
+fn facts(description: &Description, remote: Option<&Remote>) -> Result<PackageFacts, Error> {
+    let Some(config) = &description.config else {
+        return Err(Error::Unfit("it does not list its files, so there is nothing to make an SBOM of; it was not built by idp".to_owned()));
+    };
+    let metadata = &config.package.metadata;
+    let hex = |digest: &Digest| digest.hex().to_owned();
+    let dependencies = locked(description)?.map(|lock| lock.packages).unwrap_or_default();
+    Ok(PackageFacts {
+        name: metadata.name.clone(),
+        version: metadata.version.clone(),
+        digest: description.digest.clone(),
+        repository: remote.map(|remote| format!("{}/{}", remote.reference.registry, remote.reference.repository)),
+        description: metadata.description.clone(),
+        licenses: metadata.licenses.clone(),
+        supplier: metadata.maintainers.first().map(|person| person.name.clone()),
+        files: config
+            .files
+            .iter()
+            .map(|file| FileFacts { path: file.path.clone(), size: file.size, sha256: hex(&file.digest), sha1: None })
+            .collect(),
+        images: config
+            .images
+            .iter()
+            .map(|image| ImageFacts { reference: image.reference.clone(), digest: image.digest.clone() })
+            .collect(),
+        dependencies: dependencies
+            .into_iter()
+            .map(|package| DependencyFacts {
+                name: package.name,
+                version: package.version.to_string(),
+                repository: Some(package.repository.to_string().trim_start_matches("oci://").to_owned()),
+                digest: package.digest,
+            })
+            .collect(),
+        created: Timestamp::from_unix(0).map_err(trust)?,
+        tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+    })
+}
