@@ -1,0 +1,729 @@
+//! Solving against catalogues in memory: what is chosen, what is asked, what is said where nothing fits.
+
+use std::collections::BTreeSet;
+
+use super::{
+    Facts, Location, Lock, MemoryCatalogue, Metadata, Options, Resolution, ResolveError, Rewrite, Root,
+    manifest_hash, solve,
+};
+use crate::manifest::{Api, Dependency, Provides, Requires};
+use crate::version::Version;
+
+pub(super) fn at(name: &str) -> Location {
+    format!("oci://r.example/team/{name}").parse().expect("a location")
+}
+
+pub(super) fn root(dependencies: &[(&str, &str)]) -> Root {
+    Root {
+        name: "platform".to_owned(),
+        version: "1.0.0".to_owned(),
+        location: Some(at("platform")),
+        dependencies: dependencies
+            .iter()
+            .map(|(name, version)| MemoryCatalogue::dependency(name, version))
+            .collect(),
+        conflicts: Vec::new(),
+        replaces: Vec::new(),
+        requires: Requires::default(),
+        provides: Provides::default(),
+    }
+}
+
+pub(super) type Change<'a> = &'a dyn Fn(&mut Metadata);
+
+/// `("a 1.0.0", "b ^1, c *")`: a package and what it depends on, all in one namespace.
+pub(super) fn catalogue(packages: &[(&str, &str)]) -> MemoryCatalogue {
+    let mut catalogue = MemoryCatalogue::new();
+    for (package, dependencies) in packages {
+        put(&mut catalogue, package, dependencies, &|_| {});
+    }
+    catalogue
+}
+
+pub(super) fn put(catalogue: &mut MemoryCatalogue, package: &str, dependencies: &str, change: Change<'_>) {
+    let (name, version) = package.split_once(' ').expect("a name and a version");
+    let mut metadata = MemoryCatalogue::package(&at(name), version);
+    metadata.dependencies = dependencies
+        .split(", ")
+        .filter_map(|dependency| dependency.split_once(' '))
+        .map(|(name, version)| MemoryCatalogue::dependency(name, version))
+        .collect();
+    change(&mut metadata);
+    catalogue.put(&at(name), version, metadata);
+}
+
+pub(super) fn run(
+    root: &Root,
+    catalogue: &MemoryCatalogue,
+    lock: Option<&Lock>,
+    options: &Options,
+) -> Result<Resolution, ResolveError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    runtime.block_on(solve(root, catalogue, lock, options))
+}
+
+fn solved(root: &Root, catalogue: &MemoryCatalogue, lock: Option<&Lock>, options: &Options) -> Resolution {
+    run(root, catalogue, lock, options).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn chosen(resolution: &Resolution) -> String {
+    let all = resolution.lock.packages.iter().map(|package| format!("{} {}", package.name, package.version));
+    all.collect::<Vec<_>>().join(", ")
+}
+
+fn unsatisfiable(root: &Root, catalogue: &MemoryCatalogue, options: &Options) -> String {
+    match run(root, catalogue, None, options) {
+        Err(ResolveError::Unsatisfiable(sentences)) => sentences.join("\n"),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn names(names: &[&str]) -> BTreeSet<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+#[test]
+fn the_highest_releases_that_fit_are_chosen() {
+    let catalogue = catalogue(&[
+        ("a 1.0.0", "b ^1"),
+        ("a 1.1.0", "b ^1"),
+        ("a 2.0.0-rc.1", ""),
+        ("b 1.0.0", ""),
+        ("b 1.4.0", "c *"),
+        ("b 2.0.0", ""),
+        ("c 0.1.0", ""),
+        ("unasked 1.0.0", ""),
+    ]);
+    let resolution = solved(&root(&[("a", ">=1.0.0-0")]), &catalogue, None, &Options::default());
+    assert_eq!(chosen(&resolution), "a 1.1.0, b 1.4.0, c 0.1.0");
+    assert_eq!(resolution.order, ["c", "b", "a"]);
+    assert_eq!(resolution.changes.len(), 3);
+    // Each thing once, and nothing that does not matter.
+    let asked = catalogue.asked();
+    let expect = [
+        "0.1.0 of oci://r.example/team/c",
+        "1.1.0 of oci://r.example/team/a",
+        "1.4.0 of oci://r.example/team/b",
+        "tags of oci://r.example/team/a",
+        "tags of oci://r.example/team/b",
+        "tags of oci://r.example/team/c",
+    ];
+    assert_eq!(asked, expect);
+    assert_eq!(resolution.requests, expect.len());
+    // A pre-release where there is nothing else.
+    let resolution = solved(&root(&[("a", "2.0.0-rc.1")]), &catalogue, None, &Options::default());
+    assert_eq!(chosen(&resolution), "a 2.0.0-rc.1");
+}
+
+#[test]
+fn older_versions_are_taken_where_newer_ones_do_not_fit() {
+    let catalogue = catalogue(&[
+        ("a 1.0.0", "c ^1"),
+        ("a 2.0.0", "c ^2"),
+        ("b 1.0.0", "c ^1"),
+        ("c 1.0.0", ""),
+        ("c 2.0.0", ""),
+    ]);
+    let resolution = solved(&root(&[("a", "*"), ("b", "*")]), &catalogue, None, &Options::default());
+    assert_eq!(chosen(&resolution), "a 1.0.0, b 1.0.0, c 1.0.0");
+}
+
+#[test]
+fn lowest_takes_the_lower_bounds() {
+    let catalogue = catalogue(&[
+        ("a 1.0.0", "b >=1.1"),
+        ("a 1.5.0", ""),
+        ("b 1.0.0", ""),
+        ("b 1.1.0", ""),
+        ("b 1.2.0", ""),
+    ]);
+    let options = Options { lowest: true, ..Options::default() };
+    assert_eq!(chosen(&solved(&root(&[("a", "^1")]), &catalogue, None, &options)), "a 1.0.0, b 1.1.0");
+}
+
+#[test]
+fn a_lock_holds_what_it_can() {
+    let mut catalogue = catalogue(&[("a 1.0.0", "b ^1"), ("b 1.0.0", ""), ("c 1.0.0", "")]);
+    let root_one = root(&[("a", "^1"), ("c", "^1")]);
+    let first = solved(&root_one, &catalogue, None, &Options::default());
+    catalogue.asked();
+    for (package, on) in [("a 1.1.0", "b ^1.1"), ("b 1.1.0", ""), ("b 1.2.0", ""), ("c 1.1.0", "")] {
+        put(&mut catalogue, package, on, &|_| {});
+    }
+    // Nothing moves, and no tags are listed: the digests are asked.
+    let again = solved(&root_one, &catalogue, Some(&first.lock), &Options::default());
+    assert_eq!((&again.lock, again.changes.len()), (&first.lock, 0));
+    assert!(catalogue.asked().iter().all(|question| question.starts_with("sha256:")));
+    // One name moves; another moves only because it must.
+    let options = Options { update: names(&["a"]), ..Options::default() };
+    let updated = solved(&root_one, &catalogue, Some(&first.lock), &options);
+    assert_eq!(chosen(&updated), "a 1.1.0, b 1.2.0, c 1.0.0");
+    assert_eq!(updated.changes.iter().map(|change| change.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+    let options = Options { update: names(&["b"]), ..Options::default() };
+    assert_eq!(
+        chosen(&solved(&root_one, &catalogue, Some(&first.lock), &options)),
+        "a 1.0.0, b 1.2.0, c 1.0.0"
+    );
+    // What nobody asks for any more goes.
+    let smaller = solved(&root(&[("c", "^1")]), &catalogue, Some(&first.lock), &Options::default());
+    assert_eq!(chosen(&smaller), "c 1.0.0");
+    assert_eq!(smaller.changes.len(), 2);
+    let options = Options { update: names(&["x"]), ..Options::default() };
+    let error = run(&root_one, &catalogue, Some(&first.lock), &options).expect_err("no x");
+    assert_eq!(error.to_string(), "x is not in the lock, so there is nothing to update; it has: a, b, c");
+}
+
+#[test]
+fn what_moved_under_its_tag_stays_as_it_was_locked() {
+    let mut catalogue = catalogue(&[("a 1.0.0", "")]);
+    let root_one = root(&[("a", "^1")]);
+    let first = solved(&root_one, &catalogue, None, &Options::default());
+    let old = MemoryCatalogue::package(&at("a"), "1.0.0");
+    put(&mut catalogue, "a 1.0.0", "", &|metadata| metadata.digest = idp_oci::digest::Digest::of(b"other"));
+    // The old content is still there by its digest, under no version's tag.
+    catalogue.put(&at("a"), "keep", old);
+    let again = solved(&root_one, &catalogue, Some(&first.lock), &Options::default());
+    assert_eq!(again.lock, first.lock);
+    // And where it is gone, the version cannot be had as it was.
+    catalogue.remove(&at("a"), "keep");
+    let error = run(&root_one, &catalogue, Some(&first.lock), &Options::default()).expect_err("gone");
+    assert!(error.to_string().contains("is not there"), "{error}");
+    let options = Options { update: names(&["a"]), ..Options::default() };
+    assert_eq!(solved(&root_one, &catalogue, Some(&first.lock), &options).changes.len(), 1);
+}
+
+#[test]
+fn optional_dependencies_are_switched_on() {
+    let mut catalogue = catalogue(&[("tls 1.0.0", ""), ("metrics 1.0.0", ""), ("b 1.0.0", "")]);
+    let optional = |name: &str, when: Option<&str>| Dependency {
+        optional: true,
+        when: when.map(str::to_owned),
+        ..MemoryCatalogue::dependency(name, "*")
+    };
+    put(&mut catalogue, "a 1.0.0", "b *", &|metadata| {
+        metadata.dependencies.push(optional("tls", Some("secure")));
+        metadata.dependencies.push(optional("metrics", None));
+    });
+    let with = |features: &[&str]| {
+        let options = Options { features: names(features), ..Options::default() };
+        chosen(&solved(&root(&[("a", "*")]), &catalogue, None, &options))
+    };
+    assert_eq!(with(&[]), "a 1.0.0, b 1.0.0");
+    assert_eq!(with(&["secure"]), "a 1.0.0, b 1.0.0, tls 1.0.0");
+    assert_eq!(with(&["a/secure", "metrics"]), "a 1.0.0, b 1.0.0, metrics 1.0.0, tls 1.0.0");
+    assert_eq!(with(&["b/secure", "tls"]), "a 1.0.0, b 1.0.0");
+}
+
+#[test]
+fn mirrors_are_asked_and_canonical_names_are_locked() {
+    let mut catalogue = MemoryCatalogue::new();
+    let mirror: Location = "oci://local.example:5000/mirror/team/a".parse().expect("a location");
+    let mut metadata = MemoryCatalogue::package(&mirror, "1.0.0");
+    metadata.dependencies.push(MemoryCatalogue::dependency("b", "*"));
+    catalogue.put(&mirror, "1.0.0", metadata);
+    let mirrored: Location = "oci://local.example:5000/mirror/team/b".parse().expect("a location");
+    catalogue.put(&mirrored, "v1.0.0", MemoryCatalogue::package(&mirrored, "1.0.0"));
+    let rewrite = Rewrite { from: "r.example".to_owned(), to: "local.example:5000/mirror".to_owned() };
+    let options = Options { rewrites: vec![rewrite], ..Options::default() };
+    let resolution = solved(&root(&[("a", "*")]), &catalogue, None, &options);
+    assert_eq!(chosen(&resolution), "a 1.0.0, b 1.0.0");
+    assert_eq!(resolution.lock.packages[1].repository, at("b"));
+    assert!(!resolution.lock.to_text().expect("text").contains("local.example"));
+}
+
+#[test]
+fn two_tags_of_a_version_have_to_hold_the_same() {
+    let mut catalogue = catalogue(&[("a 1.0.0", ""), ("a 1.1.0", "")]);
+    catalogue.put(&at("a"), "v1.1.0", MemoryCatalogue::package(&at("a"), "1.1.0"));
+    assert_eq!(chosen(&solved(&root(&[("a", "*")]), &catalogue, None, &Options::default())), "a 1.1.0");
+    let mut other = MemoryCatalogue::package(&at("a"), "1.1.0");
+    other.digest = idp_oci::digest::Digest::of(b"other");
+    catalogue.put(&at("a"), "v1.1.0", other);
+    assert_eq!(chosen(&solved(&root(&[("a", "*")]), &catalogue, None, &Options::default())), "a 1.0.0");
+    insta::assert_snapshot!(unsatisfiable(&root(&[("a", "^1.1")]), &catalogue, &Options::default()), @"");
+}
+
+#[test]
+fn what_the_cluster_lacks_rules_versions_out() {
+    let mut catalogue = MemoryCatalogue::new();
+    let monitor = || Api {
+        group: "monitoring.example".to_owned(),
+        version: "v1".to_owned(),
+        kind: "Monitor".to_owned(),
+        optional: false,
+    };
+    put(&mut catalogue, "a 1.0.0", "", &|metadata| metadata.requires.kubernetes = Some(">=1.25".to_owned()));
+    put(&mut catalogue, "a 2.0.0", "", &|metadata| metadata.requires.kubernetes = Some(">=1.29".to_owned()));
+    put(&mut catalogue, "b 1.0.0", "", &|_| {});
+    put(&mut catalogue, "b 2.0.0", "", &|metadata| metadata.requires.apis.push(monitor()));
+    put(&mut catalogue, "operator 1.0.0", "", &|metadata| metadata.provides.apis.push(monitor()));
+    let cluster = |version: &str, apis: &[&str]| {
+        let kubernetes = Some(Facts::kubernetes(version).expect(version));
+        Options { facts: Facts { kubernetes, apis: Some(names(apis)) }, ..Options::default() }
+    };
+    let pick = |dependencies: &[(&str, &str)], options: &Options| {
+        chosen(&solved(&root(dependencies), &catalogue, None, options))
+    };
+    // Nothing is known, nothing is checked.
+    assert_eq!(pick(&[("a", "*"), ("b", "*")], &Options::default()), "a 2.0.0, b 2.0.0");
+    assert_eq!(pick(&[("a", "*"), ("b", "*")], &cluster("v1.28.2-gke.100+x", &[])), "a 1.0.0, b 1.0.0");
+    assert_eq!(
+        pick(&[("a", "*"), ("b", "*")], &cluster("1.29", &["monitoring.example/v1/Monitor"])),
+        "a 2.0.0, b 2.0.0"
+    );
+    assert_eq!(pick(&[("b", "*")], &cluster("1.29.3-gke.1", &["monitoring.example/v1"])), "b 2.0.0");
+    assert_eq!(pick(&[("b", "*"), ("operator", "*")], &cluster("1.29", &[])), "b 2.0.0, operator 1.0.0");
+    let why = [
+        unsatisfiable(&root(&[("a", "^2")]), &catalogue, &cluster("1.28.2", &[])),
+        unsatisfiable(&root(&[("b", "^2")]), &catalogue, &cluster("1.28.2", &[])),
+    ];
+    insta::assert_snapshot!(why.join("\n\n"), @"");
+}
+
+#[test]
+fn conflicts_and_replaces_are_kept_apart() {
+    let mut catalogue = catalogue(&[("b 1.0.0", ""), ("b 2.0.0", ""), ("c 1.0.0", "")]);
+    put(&mut catalogue, "a 1.0.0", "", &|_| {});
+    put(&mut catalogue, "a 2.0.0", "", &|metadata| {
+        metadata.conflicts.push(MemoryCatalogue::named("b", ">=2"))
+    });
+    put(&mut catalogue, "n 1.0.0", "", &|metadata| metadata.replaces.push(MemoryCatalogue::named("c", "*")));
+    let options = Options::default();
+    let pick =
+        |dependencies: &[(&str, &str)]| chosen(&solved(&root(dependencies), &catalogue, None, &options));
+    assert_eq!(pick(&[("a", "*")]), "a 2.0.0");
+    assert_eq!(pick(&[("a", "*"), ("b", "^1")]), "a 2.0.0, b 1.0.0");
+    assert_eq!(pick(&[("a", "*"), ("b", "^2")]), "a 1.0.0, b 2.0.0");
+    // The root says it, too.
+    let mut against = root(&[("b", "*")]);
+    against.conflicts.push(MemoryCatalogue::named("b", "^2"));
+    assert_eq!(chosen(&solved(&against, &catalogue, None, &options)), "b 1.0.0");
+    let why = [
+        unsatisfiable(&root(&[("a", "^2"), ("b", "^2")]), &catalogue, &options),
+        unsatisfiable(&root(&[("n", "*"), ("c", "*")]), &catalogue, &options),
+    ];
+    insta::assert_snapshot!(why.join("\n\n"), @"");
+}
+
+#[test]
+fn a_name_from_two_places_is_a_conflict() {
+    let mut catalogue = catalogue(&[("a 1.0.0", "x *"), ("x 1.0.0", ""), ("x 1.1.0", "")]);
+    let other: Location = "oci://other.example/x".parse().expect("a location");
+    catalogue.put(&other, "1.0.0", MemoryCatalogue::package(&other, "1.0.0"));
+    catalogue.put(&other, "1.2.0", MemoryCatalogue::package(&other, "1.2.0"));
+    put(&mut catalogue, "b 1.0.0", "", &|metadata| {
+        metadata.dependencies = vec![Dependency {
+            repository: Some("oci://other.example/x".to_owned()),
+            ..MemoryCatalogue::dependency("x", "^1")
+        }];
+    });
+    insta::assert_snapshot!(unsatisfiable(&root(&[("a", "*"), ("b", "*")]), &catalogue, &Options::default()), @"");
+    // Alone, either will do; and a version without it is found.
+    assert_eq!(
+        chosen(&solved(&root(&[("b", "*")]), &catalogue, None, &Options::default())),
+        "b 1.0.0, x 1.2.0"
+    );
+    put(&mut catalogue, "b 0.9.0", "", &|_| {});
+    let both = solved(&root(&[("a", "*"), ("b", "*")]), &catalogue, None, &Options::default());
+    assert_eq!(both.lock.packages.len(), 3);
+}
+
+#[test]
+fn why_nothing_fits_is_told() {
+    let chain = catalogue(&[
+        ("a 1.0.0", "c ^1"),
+        ("a 1.1.0", "c ^1"),
+        ("b 1.0.0", "c ^2"),
+        ("c 1.0.0", ""),
+        ("c 1.1.0", ""),
+        ("c 2.0.0", ""),
+    ]);
+    let branching = catalogue(&[
+        ("foo 1.0.0", "a ^1, b ^1"),
+        ("foo 1.1.0", "x ^1, y ^1"),
+        ("a 1.0.0", "b ^2"),
+        ("b 1.0.0", ""),
+        ("b 2.0.0", ""),
+        ("x 1.0.0", "y ^2"),
+        ("y 1.0.0", ""),
+        ("y 2.0.0", ""),
+    ]);
+    let mut broken = catalogue(&[("e 1.0.0", "e ^1"), ("f 1.0.0", "platform *"), ("g 1.0.0", "h >>1")]);
+    put(&mut broken, "d 1.0.0", "", &|metadata| metadata.name = "dd".to_owned());
+    put(&mut broken, "i 1.0.0", "", &|metadata| metadata.version = "1.0.1".to_owned());
+    put(&mut broken, "k 1.0.0", "", &|metadata| {
+        metadata.conflicts.push(MemoryCatalogue::named("platform", "^1"))
+    });
+    let options = Options::default();
+    let why = [
+        unsatisfiable(&root(&[("a", "^1"), ("b", "*")]), &chain, &options),
+        unsatisfiable(&root(&[("c", "^3")]), &chain, &options),
+        unsatisfiable(&root(&[("nowhere", "*")]), &chain, &options),
+        unsatisfiable(&root(&[("foo", "*")]), &branching, &options),
+        unsatisfiable(&root(&[("d", "*")]), &broken, &options),
+        unsatisfiable(&root(&[("e", "*")]), &broken, &options),
+        unsatisfiable(&root(&[("f", "*")]), &broken, &options),
+        unsatisfiable(&root(&[("g", "*")]), &broken, &options),
+        unsatisfiable(&root(&[("i", "*")]), &broken, &options),
+        unsatisfiable(&root(&[("k", "*")]), &broken, &options),
+    ];
+    insta::assert_snapshot!(why.join("\n\n"), @"");
+}
+
+#[test]
+fn a_cycle_is_named() {
+    let catalogue =
+        catalogue(&[("a 1.0.0", "b *"), ("b 1.0.0", "c *"), ("c 1.0.0", "a *, d *"), ("d 1.0.0", "")]);
+    let error = run(&root(&[("a", "*")]), &catalogue, None, &Options::default()).expect_err("a cycle");
+    assert_eq!(
+        error.to_string(),
+        "a cycle of dependencies: a, which depends on b, which depends on c depends on a"
+    );
+}
+
+#[test]
+fn what_cannot_be_asked_is_no_answer() {
+    let mut catalogue = catalogue(&[("a 1.0.0", "b *"), ("b 1.0.0", "")]);
+    catalogue.fail(&at("b"));
+    let error = run(&root(&[("a", "*")]), &catalogue, None, &Options::default()).expect_err("it fails");
+    assert!(matches!(&error, ResolveError::Catalogue { location, .. } if *location == at("b")), "{error}");
+}
+
+#[test]
+fn what_is_asked_and_tried_is_bounded() {
+    let catalogue = catalogue(&[("a 1.0.0", "b *"), ("b 1.0.0", "c *"), ("c 1.0.0", "")]);
+    let mut options = Options::default();
+    options.limits.requests = 4;
+    let error = run(&root(&[("a", "*")]), &catalogue, None, &options).expect_err("too much");
+    assert!(matches!(error, ResolveError::TooMuch(_)), "{error}");
+    let mut options = Options::default();
+    options.limits.steps = 2;
+    let error = run(&root(&[("a", "*")]), &catalogue, None, &options).expect_err("too much");
+    assert!(matches!(error, ResolveError::TooMuch(_)), "{error}");
+    let mut options = Options::default();
+    options.limits.named = 0;
+    assert!(unsatisfiable(&root(&[("a", "*")]), &catalogue, &options).contains("it names 1 other packages"));
+}
+
+#[test]
+fn what_is_wrong_with_the_root_is_told() {
+    let mut nowhere = root(&[("a", "*")]);
+    nowhere.location = None;
+    let wrong = [
+        nowhere,
+        root(&[("a", "")]),
+        root(&[("a", "foo")]),
+        root(&[("platform", "*")]),
+        root(&[("A b", "*")]),
+    ];
+    let all = wrong.map(|root| {
+        run(&root, &MemoryCatalogue::new(), None, &Options::default()).expect_err("wrong").to_string()
+    });
+    insta::assert_snapshot!(all.join("\n"), @"");
+}
+
+#[test]
+fn a_long_chain_neither_overflows_nor_asks_twice() {
+    let mut catalogue = MemoryCatalogue::new();
+    for index in 0..300 {
+        put(&mut catalogue, &format!("p{index} 1.0.0"), &format!("p{} *", index + 1), &|_| {});
+    }
+    let why = unsatisfiable(&root(&[("p0", "*")]), &catalogue, &Options::default());
+    assert!(why.contains("there is no such repository"), "{why}");
+    put(&mut catalogue, "p300 1.0.0", "", &|_| {});
+    catalogue.asked();
+    let resolution = solved(&root(&[("p0", "*")]), &catalogue, None, &Options::default());
+    assert_eq!(resolution.order.len(), 301);
+    assert_eq!((resolution.order[0].as_str(), catalogue.asked().len()), ("p300", 602));
+}
+
+#[test]
+fn many_versions_that_do_not_fit_are_told_shortly() {
+    let mut catalogue = MemoryCatalogue::new();
+    for minor in 0..100 {
+        put(&mut catalogue, &format!("a 1.{minor}.0"), "b ^1", &|_| {});
+    }
+    put(&mut catalogue, "b 2.0.0", "", &|_| {});
+    let why = unsatisfiable(&root(&[("a", ">=1.10")]), &catalogue, &Options::default());
+    insta::assert_snapshot!(why, @"");
+}
+
+mod lock {
+    use super::*;
+
+    fn locked() -> (Root, Lock) {
+        let mut catalogue = catalogue(&[
+            ("a 1.0.0", "c ^1"),
+            ("b 1.0.0", "c >=1 <3, d *"),
+            ("c 1.2.0", "d *"),
+            ("d 0.1.0", ""),
+        ]);
+        put(&mut catalogue, "b 1.0.0", "c >=1 <3, d *", &|metadata| {
+            metadata.config_digest = Some(idp_oci::digest::Digest::of(b"config"));
+            metadata.images = vec![super::super::Image {
+                r#ref: "quay.example/x:v1".to_owned(),
+                digest: Some(idp_oci::digest::Digest::of(b"image")),
+                platforms: vec!["linux/amd64".to_owned()],
+            }];
+        });
+        let root = root(&[("a", "^1"), ("b", "*")]);
+        let lock = solved(&root, &catalogue, None, &Options::default()).lock;
+        (root, lock)
+    }
+
+    #[test]
+    fn it_is_written_and_read() {
+        let (_, lock) = locked();
+        let text = lock.to_text().expect("text");
+        assert_eq!(Lock::parse(&text).expect("a lock"), lock);
+        assert_eq!(Lock::parse(&text).expect("a lock").to_text().expect("text"), text);
+        insta::assert_snapshot!(text, @"");
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_its_place() {
+        let (_, lock) = locked();
+        let text = lock.to_text().expect("text");
+        let wrong = |from: &str, to: &str| {
+            assert!(text.contains(from), "{from}\n{text}");
+            Lock::parse(&text.replacen(from, to, 1)).expect_err(to).to_string()
+        };
+        let all = [
+            wrong("lockVersion: 1", "lockVersion: 2"),
+            wrong("lockVersion: 1", "lockversion: 1"),
+            wrong("version: 1.2.0", "version: 1.2"),
+            wrong("version: 1.2.0", "version: 3.2.0"),
+            wrong("name: c", "name: a"),
+            wrong("name: c", "name: platform"),
+            wrong("digest: sha256:", "digest: sha256:0"),
+            wrong("from: platform", "from: someone"),
+            wrong("root:", "root: ["),
+        ];
+        insta::assert_snapshot!(all.join("\n"), @"");
+        assert!(Lock::parse(&"#".repeat(5_000_000)).is_err());
+    }
+
+    #[test]
+    fn it_is_stale_when_what_it_was_made_from_changes() {
+        let (root, lock) = locked();
+        let options = Options::default();
+        assert_eq!(lock.check(&root, &options), Vec::<String>::new());
+        let mut same = root.clone();
+        same.dependencies.reverse();
+        same.version = "1.0.1".to_owned();
+        assert_eq!(lock.check(&same, &options), Vec::<String>::new());
+        let with = |change: &dyn Fn(&mut Root)| {
+            let mut root = root.clone();
+            change(&mut root);
+            let stale = lock.check(&root, &options);
+            assert!(!stale.is_empty());
+            stale.join("; ")
+        };
+        let features = Options { features: names(&["tls"]), ..Options::default() };
+        let all = [
+            with(&|root| root.dependencies[0].version = "^2".to_owned()),
+            with(&|root| root.dependencies[0].version = "^1.0".to_owned()),
+            with(&|root| root.dependencies.push(MemoryCatalogue::dependency("z", "*"))),
+            with(&|root| drop(root.dependencies.remove(1))),
+            with(&|root| root.conflicts.push(MemoryCatalogue::named("z", "*"))),
+            with(&|root| root.requires.kubernetes = Some(">=1.29".to_owned())),
+            with(&|root| root.name = "other".to_owned()),
+            lock.check(&root, &features).join("; "),
+        ];
+        insta::assert_snapshot!(all.join("\n"), @"");
+    }
+
+    #[test]
+    fn the_hash_is_of_what_decides() {
+        let root_one = root(&[("a", "^1"), ("b", "*")]);
+        // Written down so that it does not change with a release.
+        insta::assert_snapshot!(manifest_hash(&root_one), @"");
+    }
+
+    #[test]
+    fn who_asked_and_the_tree() {
+        let (_, lock) = locked();
+        let json = |value: &dyn erased::Json| value.json();
+        insta::assert_snapshot!(json(&lock.explain("d")), @"");
+        assert_eq!(lock.explain("nobody").len(), 0);
+        insta::assert_snapshot!(json(&lock.tree()), @"");
+        assert_eq!(lock.order().expect("no cycle"), ["d", "c", "a", "b"]);
+    }
+
+    mod erased {
+        pub(super) trait Json {
+            fn json(&self) -> String;
+        }
+
+        impl<T: serde::Serialize> Json for T {
+            fn json(&self) -> String {
+                serde_json::to_string(self).expect("JSON")
+            }
+        }
+    }
+}
+
+mod brute {
+    //! Small graphs at random, against trying everything.
+
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::version::Constraint;
+
+    const NAMES: [&str; 4] = ["a", "b", "c", "d"];
+    const CONSTRAINTS: [&str; 8] =
+        ["*", "^1", "^2", ">=2", "<2", "1.0.0 || 3.0.0", "!=2.0.0", ">=1.0.0-0 <3.0.0"];
+    const VERSIONS: [&str; 4] = ["1.0.0", "2.0.0-rc.1", "2.0.0", "3.0.0"];
+
+    /// A dependency or conflict: on which name, with which constraint, and for dependencies at which of two places.
+    type Edge = (usize, usize, bool);
+
+    #[derive(Debug, Clone)]
+    struct One {
+        name: usize,
+        version: usize,
+        elsewhere: bool,
+        dependencies: Vec<Edge>,
+        conflicts: Vec<Edge>,
+    }
+
+    fn edges(most: usize) -> impl Strategy<Value = Vec<Edge>> {
+        let edge = (0..NAMES.len(), 0..CONSTRAINTS.len(), prop::bool::weighted(0.15));
+        prop::collection::vec(edge, 0..=most).prop_map(|mut edges| {
+            edges.sort_unstable();
+            edges.dedup_by_key(|edge| edge.0);
+            edges
+        })
+    }
+
+    fn one() -> impl Strategy<Value = One> {
+        (
+            0..NAMES.len(),
+            0..VERSIONS.len(),
+            prop::bool::weighted(0.2),
+            edges(2),
+            prop::collection::vec(edges(1), 0..=1),
+        )
+            .prop_map(|(name, version, elsewhere, mut dependencies, conflicts)| {
+                dependencies.retain(|edge| edge.0 != name);
+                let conflicts = conflicts.into_iter().flatten().filter(|edge| edge.0 != name).collect();
+                One { name, version, elsewhere, dependencies, conflicts }
+            })
+    }
+
+    fn place(name: usize, elsewhere: bool) -> Location {
+        let team = if elsewhere { "other" } else { "team" };
+        format!("oci://r.example/{team}/{}", NAMES[name]).parse().expect("a location")
+    }
+
+    fn dependency(edge: &Edge) -> Dependency {
+        Dependency {
+            repository: Some(place(edge.0, edge.2).to_string()),
+            ..MemoryCatalogue::dependency(NAMES[edge.0], CONSTRAINTS[edge.1])
+        }
+    }
+
+    fn matches(edge: &Edge, version: usize) -> bool {
+        let constraint: Constraint = CONSTRAINTS[edge.1].parse().expect("a constraint");
+        constraint.matches(&VERSIONS[version].parse::<Version>().expect("a version"))
+    }
+
+    /// Whether a choice for each name, or none, is right.
+    fn right(chosen: &[Option<&One>], root: &[Edge]) -> bool {
+        let there = |edge: &Edge| {
+            chosen[edge.0].is_some_and(|one| one.elsewhere == edge.2 && matches(edge, one.version))
+        };
+        root.iter().all(there)
+            && chosen.iter().flatten().all(|one| {
+                one.dependencies.iter().all(there)
+                    && one
+                        .conflicts
+                        .iter()
+                        .all(|edge| !chosen[edge.0].is_some_and(|other| matches(edge, other.version)))
+            })
+    }
+
+    fn any_right(all: &BTreeMap<(usize, usize, bool), One>, root: &[Edge]) -> bool {
+        fn next<'a>(
+            all: &'a BTreeMap<(usize, usize, bool), One>,
+            root: &[Edge],
+            chosen: &mut Vec<Option<&'a One>>,
+        ) -> bool {
+            if chosen.len() == NAMES.len() {
+                return right(chosen, root);
+            }
+            let name = chosen.len();
+            let choices = all.values().filter(|one| one.name == name).map(Some).chain([None]);
+            for choice in choices {
+                chosen.push(choice);
+                if next(all, root, chosen) {
+                    return true;
+                }
+                chosen.pop();
+            }
+            false
+        }
+        next(all, root, &mut Vec::new())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn a_solution_is_found_where_there_is_one(
+            packages in prop::collection::vec(one(), 3..14),
+            wanted in edges(3),
+            locked in edges(3),
+        ) {
+            let all: BTreeMap<_, _> =
+                packages.into_iter().map(|one| ((one.name, one.version, one.elsewhere), one)).collect();
+            let mut catalogue = MemoryCatalogue::new();
+            for one in all.values() {
+                let location = place(one.name, one.elsewhere);
+                let mut metadata = MemoryCatalogue::package(&location, VERSIONS[one.version]);
+                metadata.dependencies = one.dependencies.iter().map(dependency).collect();
+                metadata.conflicts =
+                    one.conflicts.iter().map(|edge| MemoryCatalogue::named(NAMES[edge.0], CONSTRAINTS[edge.1])).collect();
+                catalogue.put(&location, VERSIONS[one.version], metadata);
+            }
+            let of = |edges: &[Edge]| Root { dependencies: edges.iter().map(dependency).collect(), ..root(&[]) };
+            // With a lock of something else, or with none: it decides which solution, not whether there is one.
+            let lock = run(&of(&locked), &catalogue, None, &Options::default()).ok().map(|resolution| resolution.lock);
+            let exists = any_right(&all, &wanted);
+            for lock in [None, lock.as_ref()] {
+                catalogue.asked();
+                match run(&of(&wanted), &catalogue, lock, &Options::default()) {
+                    Ok(resolution) => {
+                        let mut chosen = vec![None; NAMES.len()];
+                        for package in &resolution.lock.packages {
+                            let name = NAMES.iter().position(|name| *name == package.name).expect("a name");
+                            let version =
+                                VERSIONS.iter().position(|version| *version == package.version.to_string()).expect("a version");
+                            let elsewhere = package.repository == place(name, true);
+                            chosen[name] = Some(&all[&(name, version, elsewhere)]);
+                        }
+                        prop_assert!(right(&chosen, &wanted), "{:?}", resolution.lock);
+                        prop_assert!(exists);
+                        prop_assert_eq!(Lock::parse(&resolution.lock.to_text().expect("text")).expect("a lock"), resolution.lock);
+                    }
+                    Err(ResolveError::Unsatisfiable(sentences)) => {
+                        prop_assert!(!exists, "{}", sentences.join("\n"));
+                        prop_assert!(!sentences.is_empty());
+                        prop_assert!(sentences.iter().all(|sentence| sentence.ends_with('.') && !sentence.contains("  ")));
+                    }
+                    // It was one but for its order.
+                    Err(ResolveError::Cycle(names)) => {
+                        prop_assert!(exists && names.len() > 1);
+                    }
+                    Err(other) => return Err(TestCaseError::fail(other.to_string())),
+                }
+                let asked = catalogue.asked();
+                let once: BTreeSet<_> = asked.iter().collect();
+                prop_assert_eq!(once.len(), asked.len());
+            }
+        }
+    }
+}
