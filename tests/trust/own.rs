@@ -9,9 +9,10 @@ use idp_oci::name::Target;
 use idp_package::trust::Timestamp;
 use idp_package::trust::bundle;
 use idp_package::trust::legacy;
+use idp_package::trust::policy::{Decision, VerificationPolicy};
 use idp_package::trust::provenance::{self, Build, Material};
 use idp_package::trust::referrer::Referrer;
-use idp_package::trust::registry::{push_legacy, push_referrer, signatures, subject};
+use idp_package::trust::registry::{check, push_legacy, push_referrer, signatures, subject};
 use idp_package::trust::sbom::{self, FileFacts, Format, PackageFacts};
 use idp_package::trust::sign::{attest, sign, state};
 use idp_package::trust::verify::{Form, Kind, Verdict};
@@ -218,4 +219,50 @@ async fn a_list_that_lies() {
     assert_eq!((found.findings.len(), valid(&found).len()), (1, 0));
     let verdict = found.findings[0].verdict.to_string();
     assert!(verdict.contains("refers to something else"), "{verdict}");
+}
+
+/// A policy's rule, its keys from files, the evidence and the decision.
+#[tokio::test]
+async fn a_policy() {
+    let registry = Registry::start().await;
+    let (client, none, repository) = (client(&registry.address), CancellationToken::new(), repository());
+    let descriptor = push(&client, "v1").await;
+    let ((one, one_public), (two, two_public)) = (key("one.pub"), key("two.pub"));
+    let directory = tempfile::tempdir().expect("a directory");
+    for named in [&one_public, &two_public] {
+        std::fs::write(directory.path().join(&named.name), named.key.to_pem()).expect("written");
+    }
+    let policy = |mode: &str| -> VerificationPolicy {
+        let text = format!(
+            r#"{{"rules":[{{"matchRepository":"registry.example/team/*","mode":"{mode}","keys":["one.pub","two.pub"],"minSignatures":2}}]}}"#
+        );
+        serde_json::from_str(&text).expect("a policy")
+    };
+    let decide = async |client: &Client, name: &str, mode: &str| {
+        let policy = policy(mode);
+        check(client, &repository, &descriptor.digest, name, &policy, directory.path()).await
+    };
+    let name = "registry.example/team/app";
+    let made = sign(&descriptor, &one, Timestamp::EPOCH).expect("signed");
+    push_referrer(&client, &repository, &made, &none).await.expect("pushed");
+    let checked = decide(&client, name, "require").await.expect("checked");
+    let Decision::Refused { reason } = &checked.decision else { panic!("{checked:?}") };
+    assert!(reason.contains("signed by 1 of the 2 keys") && reason.contains("2 are needed"), "{reason}");
+    assert_eq!(checked.found.map(|found| found.findings.len()), Some(1));
+    let warned = decide(&client, name, "warn").await.expect("checked");
+    assert!(matches!(warned.decision, Decision::Warned { .. }));
+    push_legacy(&client, &repository, &descriptor.digest, &two, &none).await.expect("pushed");
+    let verified = decide(&client, name, "require").await.expect("checked");
+    assert_eq!(verified.decision, Decision::Verified { signatures: 2 });
+    let elsewhere = decide(&client, "registry.example/shop/app", "require").await.expect("checked");
+    assert_eq!((elsewhere.decision, elsewhere.found), (Decision::NotAsked, None));
+
+    // A registry that does not answer is no signature; only a warning goes on without it.
+    let nobody = crate::client("127.0.0.1:1");
+    decide(&nobody, name, "require").await.expect_err("nobody answers");
+    let warned = decide(&nobody, name, "warn").await.expect("a warning");
+    assert!(matches!(warned.decision, Decision::Warned { .. }));
+    assert_eq!(decide(&nobody, name, "off").await.expect("not asked").decision, Decision::NotAsked);
+    std::fs::remove_file(directory.path().join("two.pub")).expect("removed");
+    decide(&client, name, "warn").await.expect_err("a key is not there");
 }

@@ -1,6 +1,8 @@
 //! Referrers brought to a registry, and evidence fetched from one, piece by piece and within bounds: what refers to a manifest can be
 //! written by whoever may push to its repository.
 
+use std::path::Path;
+
 use bytes::{Bytes, BytesMut};
 use futures_util::TryStreamExt as _;
 use idp_oci::blob::Blob;
@@ -15,6 +17,7 @@ use super::TrustError;
 use super::bundle::{Bundle, is_bundle};
 use super::key::PrivateKey;
 use super::legacy;
+use super::policy::{Decision, Mode, VerificationPolicy};
 use super::referrer::Referrer;
 use super::verify::{self, Finding, Form, NamedKey, Subject, Verdict, Verification};
 
@@ -88,8 +91,7 @@ async fn push_blobs(
     Ok(())
 }
 
-/// Signs as cosign 1 and 2 do, under the tag `sha256-<hex>.sig`, beside the signatures that are there. `reference` is what the
-/// signature says of where the manifest was: `registry/repository`.
+/// Signs as cosign 1 and 2 do, under the tag `sha256-<hex>.sig`, beside the signatures that are there.
 ///
 /// # Errors
 /// When the registry refuses any of it, or others keep changing the same tag.
@@ -154,6 +156,47 @@ pub async fn signatures(
     }
     let Evidence { findings, incomplete, .. } = evidence;
     Ok(Verification { subject: subject.clone(), source: listed.source.to_owned(), findings, incomplete })
+}
+
+/// What a policy makes of a manifest, and of what.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Checked {
+    /// What follows.
+    #[serde(flatten)]
+    pub decision: Decision,
+    /// What was found; nothing where nobody looked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub found: Option<Verification>,
+}
+
+/// Holds a manifest to a policy: the rule, its keys, the evidence and the decision in one. `name` is what the rules are matched with:
+/// `registry/repository` as it is meant, also where a mirror is asked. `directory` is where the policy's file is.
+///
+/// # Errors
+/// When a key cannot be read; when the registry does not answer, unless the rule only warns.
+pub async fn check(
+    client: &Client,
+    repository: &Repository,
+    subject: &Digest,
+    name: &str,
+    policy: &VerificationPolicy,
+    directory: &Path,
+) -> Result<Checked, TrustError> {
+    policy.check()?;
+    let Some(rule) = policy.rule_for(name).filter(|rule| rule.mode != Mode::Off) else {
+        return Ok(Checked { decision: Decision::NotAsked, found: None });
+    };
+    let keys = rule.read_keys(directory)?;
+    match signatures(client, repository, subject, &keys).await {
+        Ok(found) => Ok(Checked { decision: rule.evaluate(&found), found: Some(found) }),
+        Err(TrustError::Client(error))
+            if rule.mode == Mode::Warn && error.kind() != ErrorKind::Interrupted =>
+        {
+            Ok(Checked { decision: Decision::Warned { reason: error.to_string() }, found: None })
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// As much of a descriptor in a list of referrers as is looked at.

@@ -17,10 +17,10 @@ pub const COSIGN_SIGN: &str = "https://sigstore.dev/cosign/sign/v1";
 /// Subjects of one statement.
 const MOST_SUBJECTS: usize = 1000;
 
-/// A statement.
+/// A statement. Whoever only wants to know what it is about reads one of nothing ([`serde::de::IgnoredAny`]): a predicate may be large.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Statement {
+#[serde(rename_all = "camelCase", bound(deserialize = "P: Deserialize<'de> + Default"))]
+pub struct Statement<P = Value> {
     /// Its version.
     #[serde(rename = "_type")]
     pub r#type: String,
@@ -30,7 +30,7 @@ pub struct Statement {
     pub predicate_type: String,
     /// What it says.
     #[serde(default)]
-    pub predicate: Value,
+    pub predicate: P,
 }
 
 /// What a statement is about.
@@ -60,7 +60,9 @@ impl Statement {
     pub fn signature(subject: &Digest) -> Self {
         Self::new(subject, COSIGN_SIGN, Value::Object(serde_json::Map::new()))
     }
+}
 
+impl<P> Statement<P> {
     /// Why it says nothing of this; `None` when it does.
     pub fn objection(&self, subject: &Digest) -> Option<String> {
         if self.r#type != STATEMENT && self.r#type != STATEMENT_0_1 {

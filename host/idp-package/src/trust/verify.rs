@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use idp_oci::digest::Digest;
 use serde::Serialize;
+use serde::de::IgnoredAny;
 
 use super::bundle::{Bundle, Keyless};
 use super::dsse::{Envelope, MOST_SIGNATURES, decode, pae};
@@ -186,7 +187,7 @@ pub fn bundle(parsed: &Bundle, manifest: &Digest, subject: Subject<'_>, keys: &[
             let Some(payload) = decode(&envelope.payload) else {
                 return broken("its payload is not base64".to_owned());
             };
-            let statement: Result<Statement, _> = serde_json::from_slice(&payload);
+            let statement: Result<Statement<IgnoredAny>, _> = serde_json::from_slice(&payload);
             let claimed = statement.as_ref().ok().map(|statement| statement.predicate_type.as_str());
             let kind = match claimed {
                 Some(COSIGN_SIGN) => Kind::Signature,

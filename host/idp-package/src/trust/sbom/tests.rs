@@ -1,4 +1,5 @@
-//! Documents about one package. Both were validated against the schemas of their formats; here they stay what they were then.
+//! Documents about one package. Both snapshots were validated: against the schemas of SPDX 2.3 and CycloneDX 1.6, and by `spdx-tools`
+//! and `cyclonedx-python-lib`. Whoever changes them validates them again.
 
 use idp_oci::digest::Digest;
 use serde_json::Value;

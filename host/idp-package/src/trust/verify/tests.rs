@@ -53,7 +53,7 @@ fn valid(findings: &[Finding]) -> usize {
 }
 
 fn reason(findings: &[Finding]) -> String {
-    match &findings[..] {
+    match findings {
         [Finding { verdict: Verdict::Invalid { reason }, .. }] => reason.clone(),
         other => panic!("{other:?}"),
     }
@@ -116,7 +116,8 @@ async fn what_is_wrong_with_a_bundle() {
         judged(&document, &keys)
     };
     let base64 = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
-    let changes: [(&dyn Fn(&mut Value), &str); 9] = [
+    type Change<'a> = (&'a dyn Fn(&mut Value), &'a str);
+    let changes: [Change<'_>; 9] = [
         (&|d| d["mediaType"] = json!("application/x"), "version of bundles"),
         (&|d| d["dsseEnvelope"]["payloadType"] = json!("text/plain"), "not a statement"),
         (&|d| d["dsseEnvelope"]["signatures"] = json!([]), "holds 0 signatures"),
@@ -234,6 +235,7 @@ async fn keyless_ones_are_told_apart() {
 /// Two keys sign in turn; each finds its own.
 #[tokio::test]
 async fn legacy_signatures() {
+    use base64::Engine as _;
     use futures_util::TryStreamExt as _;
     let ((one, ours), (two, theirs)) = (key(), key());
     let digest = Digest::of(MANIFEST);
@@ -263,11 +265,13 @@ async fn legacy_signatures() {
         let verdict = judged(signature, std::slice::from_ref(key), &Digest::of(b"another"));
         assert!(verdict.to_string().contains("not about this"), "{verdict}");
     }
-    assert!(matches!(judged(&signatures[1], &[ours.clone()], &digest), Verdict::UnknownKey { .. }));
-    assert!(judged("%", &[ours.clone()], &digest).to_string().contains("not base64"));
+    assert!(matches!(
+        judged(&signatures[1], std::slice::from_ref(&ours), &digest),
+        Verdict::UnknownKey { .. }
+    ));
+    assert!(judged("%", std::slice::from_ref(&ours), &digest).to_string().contains("not base64"));
     // The right key under other words.
     let other = payload.iter().map(|byte| byte.to_ascii_uppercase()).collect::<Vec<_>>();
-    use base64::Engine as _;
     let signature = base64::engine::general_purpose::STANDARD.encode(one.sign(&other).expect("signed"));
     let finding = legacy(&other, &signature, None, &digest, &digest, &[ours]);
     assert!(finding.verdict.to_string().contains("no simple signing document"), "{}", finding.verdict);
