@@ -117,6 +117,7 @@ fn is_listed(name: &str, list: &str) -> bool {
 /// On a name that is none of these.
 pub fn tool(name: &str) -> Result<PathBuf, Unavailable> {
     match name {
+        "cosign" => built("cosign"),
         "crane" => built("crane"),
         "oras" => built("oras"),
         "skopeo" => installed("skopeo", "skopeo"),

@@ -1,0 +1,303 @@
+//! A judgement of evidence: bytes that claim to vouch for a manifest, and the keys that count. No I/O; nothing here believes anything but
+//! a signature.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use idp_oci::digest::Digest;
+use serde::Serialize;
+use serde::de::IgnoredAny;
+
+use super::bundle::{Bundle, Keyless};
+use super::dsse::{Envelope, MOST_SIGNATURES, decode, pae};
+use super::key::{KeyId, PublicKey};
+use super::legacy::SimpleSigning;
+use super::statement::{self, COSIGN_SIGN, Statement};
+
+/// A key that counts, and what its owner calls it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedKey {
+    /// The file it came from.
+    pub name: String,
+    /// The key.
+    pub key: PublicKey,
+}
+
+/// What is vouched for.
+#[derive(Debug, Clone, Copy)]
+pub struct Subject<'a> {
+    /// The digest of the manifest.
+    pub digest: &'a Digest,
+    /// Its bytes, where they are at hand: signatures over the manifest itself are judged by them.
+    pub bytes: Option<&'a [u8]>,
+}
+
+/// What somebody says of a manifest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// That they stand by it.
+    Signature,
+    /// Anything else.
+    Attestation,
+    /// Nobody can tell.
+    Unknown,
+}
+
+/// In which form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Form {
+    /// A sigstore bundle.
+    Bundle,
+    /// A simple signing document.
+    Legacy,
+}
+
+/// Whether it is so.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "verdict")]
+pub enum Verdict {
+    /// One of the keys signed it, and it is about this manifest.
+    #[serde(rename_all = "kebab-case")]
+    Valid {
+        /// The key's file.
+        key: String,
+        /// Its name.
+        key_id: KeyId,
+    },
+    /// None of the keys did.
+    #[serde(rename_all = "kebab-case")]
+    UnknownKey {
+        /// What it says about the key; nobody vouches for it.
+        hint: String,
+    },
+    /// It is keyless, which is not verified.
+    #[serde(rename_all = "kebab-case")]
+    Keyless {
+        /// Who it claims to be by.
+        claimed: Keyless,
+    },
+    /// It is broken, or about something else.
+    #[serde(rename_all = "kebab-case")]
+    Invalid {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// What one signature amounts to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Finding {
+    /// The manifest it was found in.
+    pub manifest: Digest,
+    /// In which form.
+    pub form: Form,
+    /// What it says.
+    pub kind: Kind,
+    /// The predicate type of an attestation. Of one that is not valid, what it claims.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub predicate_type: Option<String>,
+    /// Whether it is so.
+    #[serde(flatten)]
+    pub verdict: Verdict,
+}
+
+/// All that was found about a manifest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Verification {
+    /// The manifest.
+    pub subject: Digest,
+    /// Who listed what refers to it: `referrers-api` or `fallback-tag`.
+    pub source: String,
+    /// What was found.
+    pub findings: Vec<Finding>,
+    /// Why there may be more than that.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub incomplete: Vec<String>,
+}
+
+impl Verification {
+    /// The keys whose owners stand by it; each once, however often they signed.
+    pub fn signers(&self) -> BTreeSet<&KeyId> {
+        let by = |finding: &&Finding| finding.kind == Kind::Signature;
+        self.findings.iter().filter(by).filter_map(Finding::key).collect()
+    }
+
+    /// Predicate types of valid attestations, and how many keys signed each.
+    pub fn attested(&self) -> BTreeMap<&str, usize> {
+        let mut keys: BTreeMap<&str, BTreeSet<&KeyId>> = BTreeMap::new();
+        for finding in self.findings.iter().filter(|finding| finding.kind == Kind::Attestation) {
+            if let (Some(key), Some(predicate)) = (finding.key(), &finding.predicate_type) {
+                keys.entry(predicate).or_default().insert(key);
+            }
+        }
+        keys.into_iter().map(|(predicate, keys)| (predicate, keys.len())).collect()
+    }
+}
+
+impl Finding {
+    /// One about evidence that cannot be judged.
+    pub(super) fn broken(manifest: &Digest, form: Form, reason: String) -> Self {
+        let verdict = Verdict::Invalid { reason };
+        Self { manifest: manifest.clone(), form, kind: Kind::Unknown, predicate_type: None, verdict }
+    }
+
+    fn key(&self) -> Option<&KeyId> {
+        match &self.verdict {
+            Verdict::Valid { key_id, .. } => Some(key_id),
+            _ => None,
+        }
+    }
+}
+
+impl std::fmt::Display for Verdict {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Valid { key, .. } => write!(f, "valid, by {key}"),
+            Self::UnknownKey { hint } if hint.is_empty() => f.write_str("by none of the keys given"),
+            Self::UnknownKey { hint } => write!(f, "by none of the keys given (it hints at {hint})"),
+            Self::Keyless { claimed: Keyless { identity, issuer } } => write!(
+                f,
+                "keyless signature, not verified: it claims to be by {} through {}",
+                identity.as_deref().unwrap_or("nobody"),
+                issuer.as_deref().unwrap_or("no issuer")
+            ),
+            Self::Invalid { reason } => write!(f, "invalid: {reason}"),
+        }
+    }
+}
+
+/// Judges a bundle; a finding for each of its signatures.
+pub fn bundle(parsed: &Bundle, manifest: &Digest, subject: Subject<'_>, keys: &[NamedKey]) -> Vec<Finding> {
+    let finding = |kind, predicate_type, verdict| Finding {
+        manifest: manifest.clone(),
+        form: Form::Bundle,
+        kind,
+        predicate_type,
+        verdict,
+    };
+    let broken = |reason: String| vec![finding(Kind::Unknown, None, Verdict::Invalid { reason })];
+    let keyless = parsed.keyless();
+    let hint = parsed.verification_material.public_key.as_ref().map(|key| super::clip(&key.hint));
+    let hint = hint.unwrap_or_default();
+    match (&parsed.dsse_envelope, &parsed.message_signature) {
+        (Some(envelope), None) => {
+            let Some(payload) = decode(&envelope.payload) else {
+                return broken("its payload is not base64".to_owned());
+            };
+            let statement: Result<Statement<IgnoredAny>, _> = serde_json::from_slice(&payload);
+            let claimed = statement.as_ref().ok().map(|statement| statement.predicate_type.as_str());
+            let kind = match claimed {
+                Some(COSIGN_SIGN) => Kind::Signature,
+                Some(_) => Kind::Attestation,
+                None => Kind::Unknown,
+            };
+            let objection = match &statement {
+                Ok(statement) => statement.objection(subject.digest),
+                Err(error) => Some(format!("what is signed is no statement: {error}")),
+            };
+            let shown = claimed.map(super::clip);
+            let judged = envelope_verdicts(envelope, &payload, keyless.as_ref(), &hint, keys);
+            let judged = judged.into_iter().map(|verdict| against(verdict, objection.as_deref()));
+            judged.map(|verdict| finding(kind, shown.clone(), verdict)).collect()
+        }
+        (None, Some(signed)) => {
+            let verdict = match (keyless, decode(&signed.signature), subject.bytes) {
+                (Some(claimed), _, _) => Verdict::Keyless { claimed },
+                (_, None, _) => Verdict::Invalid { reason: "its signature is not base64".to_owned() },
+                (_, _, None) => {
+                    Verdict::Invalid { reason: "it signs the manifest, which could not be read".to_owned() }
+                }
+                (None, Some(signature), Some(message)) => by_key(keys, message, &signature, &hint),
+            };
+            vec![finding(Kind::Signature, None, verdict)]
+        }
+        (None, None) => broken("it holds no signature".to_owned()),
+        (Some(_), Some(_)) => broken("it holds two kinds of content at once".to_owned()),
+    }
+}
+
+/// A valid signature under something that says nothing of the subject.
+fn against(verdict: Verdict, objection: Option<&str>) -> Verdict {
+    match (verdict, objection) {
+        (Verdict::Valid { .. }, Some(objection)) => Verdict::Invalid { reason: objection.to_owned() },
+        (verdict, _) => verdict,
+    }
+}
+
+fn envelope_verdicts(
+    envelope: &Envelope,
+    payload: &[u8],
+    keyless: Option<&Keyless>,
+    hint: &str,
+    keys: &[NamedKey],
+) -> Vec<Verdict> {
+    let invalid = |reason: String| vec![Verdict::Invalid { reason }];
+    if envelope.payload_type != statement::MEDIA_TYPE {
+        let shown = super::clip(&envelope.payload_type);
+        return invalid(format!("its payload is said to be `{shown}`, and not a statement of in-toto"));
+    }
+    if envelope.signatures.is_empty() || envelope.signatures.len() > MOST_SIGNATURES {
+        let count = envelope.signatures.len();
+        return invalid(format!("it holds {count} signatures, where 1 to {MOST_SIGNATURES} are taken"));
+    }
+    if let Some(claimed) = keyless {
+        return vec![Verdict::Keyless { claimed: claimed.clone() }];
+    }
+    let message = pae(&envelope.payload_type, payload);
+    let one = |signed: &super::dsse::Signature| match decode(&signed.sig) {
+        Some(signature) => by_key(keys, &message, &signature, hint),
+        None => Verdict::Invalid { reason: "its signature is not base64".to_owned() },
+    };
+    envelope.signatures.iter().map(one).collect()
+}
+
+fn by_key(keys: &[NamedKey], message: &[u8], signature: &[u8], hint: &str) -> Verdict {
+    match keys.iter().find(|named| named.key.verify(message, signature)) {
+        Some(NamedKey { name, key }) => Verdict::Valid { key: name.clone(), key_id: key.id().clone() },
+        None => Verdict::UnknownKey { hint: hint.to_owned() },
+    }
+}
+
+/// Judges a simple signing document, with its signature in base64 and its certificate, where it has one.
+pub fn legacy(
+    payload: &[u8],
+    signature: &str,
+    certificate: Option<&str>,
+    manifest: &Digest,
+    subject: &Digest,
+    keys: &[NamedKey],
+) -> Finding {
+    let verdict = match (decode(signature), certificate) {
+        (None, _) => Verdict::Invalid { reason: "its signature is not base64".to_owned() },
+        (Some(signature), _) => {
+            let verdict = by_key(keys, payload, &signature, "");
+            match (&verdict, certificate) {
+                (Verdict::UnknownKey { .. }, Some(certificate)) => {
+                    let der = pem::parse(certificate).map(pem::Pem::into_contents).unwrap_or_default();
+                    Verdict::Keyless { claimed: Keyless::of(&der) }
+                }
+                _ => against(verdict, objection(payload, subject).as_deref()),
+            }
+        }
+    };
+    Finding {
+        manifest: manifest.clone(),
+        form: Form::Legacy,
+        kind: Kind::Signature,
+        predicate_type: None,
+        verdict,
+    }
+}
+
+fn objection(payload: &[u8], subject: &Digest) -> Option<String> {
+    match serde_json::from_slice::<SimpleSigning>(payload) {
+        Ok(signed) => signed.objection(subject),
+        Err(error) => Some(format!("what is signed is no simple signing document: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests;
