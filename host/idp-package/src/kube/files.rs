@@ -240,8 +240,10 @@ mod tests {
 
     #[test]
     fn directories_are_implied() {
-        let files: Files =
-            ["a/b", "a-b", "c/d/e"].map(|path| (path.to_owned(), File::bytes("", false))).into_iter().collect();
+        let files: Files = ["a/b", "a-b", "c/d/e"]
+            .map(|path| (path.to_owned(), File::bytes("", false)))
+            .into_iter()
+            .collect();
         assert!(files.has_directory("a") && files.has_directory("./c/d/") && files.has_directory("."));
         assert!(!files.has_directory("a-b") && !files.has_directory("c/d/e"));
         assert_eq!(files.below("a").map(|(path, _)| path).collect::<Vec<_>>(), ["a/b"]);

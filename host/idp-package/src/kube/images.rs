@@ -65,7 +65,8 @@ impl Image {
             Err(error) => (None, Some(error.to_string())),
         };
         let tag = reference.as_ref().and_then(|reference| reference.tag.as_ref()).map(ToString::to_string);
-        let digest = reference.as_ref().and_then(|reference| reference.digest.as_ref()).map(ToString::to_string);
+        let digest =
+            reference.as_ref().and_then(|reference| reference.digest.as_ref()).map(ToString::to_string);
         let reference = reference.map(|reference| reference.to_string());
         Self { file: file.to_owned(), line, column, text, reference, tag, digest, wrong, source }
     }
@@ -265,7 +266,8 @@ fn of_values(
 
 fn of_parts(node: &Node, is_image: bool, app_version: Option<&str>) -> Option<(String, (u32, u32))> {
     let part = |key: &str| node.text_at(&[key]).filter(|text| !text.is_empty() && !is_placeholder(text));
-    let repository = part("repository").or_else(|| part("name").filter(|_| is_image && part("tag").is_some()))?;
+    let repository =
+        part("repository").or_else(|| part("name").filter(|_| is_image && part("tag").is_some()))?;
     // `repository` alone may be a chart's or a git's.
     let has_more = ["tag", "digest", "registry", "pullPolicy"].iter().any(|key| node.get(key).is_some());
     if !(is_image || has_more) || repository.contains("://") {
@@ -305,7 +307,9 @@ impl<'a> Built<'a> {
             .collect();
         let targets: BTreeSet<String> = scan
             .manifest
-            .map(|manifest| manifest.spec.targets.iter().map(|target| super::files::clean(&target.path)).collect())
+            .map(|manifest| {
+                manifest.spec.targets.iter().map(|target| super::files::clean(&target.path)).collect()
+            })
             .unwrap_or_default();
         for kustomization in &scan.kustomizations {
             // What another one builds on is not deployed by itself, unless a target says so.
@@ -332,7 +336,9 @@ impl<'a> Built<'a> {
         }
         above.push(&kustomization.directory);
         for named in &kustomization.names {
-            let Some(path) = named.path.as_deref().filter(|_| named.named_as != NamedAs::Data) else { continue };
+            let Some(path) = named.path.as_deref().filter(|_| named.named_as != NamedAs::Data) else {
+                continue;
+            };
             if let Some(inner) = scan.kustomization_of(path).filter(|_| named.named_as == NamedAs::Resource) {
                 images.extend(self.build(scan, by_file, inner, above));
             } else if let Some((file, found)) = by_file.get_key_value(path) {
@@ -420,7 +426,8 @@ spec:
         );
         let workflow = "apiVersion: argoproj.io/v1alpha1\nkind: Workflow\nspec:\n  templates:\n  - container: {image: 'a/b:1'}\n  - script: {image: '{{inputs.image}}'}\n  - ui: {image: a/b.png}\n";
         assert_eq!(found(&[("w.yaml", workflow)]), ["w.yaml:5 docker.io/a/b:1"]);
-        let crd = "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nspec: {image: 'a/b:1'}\n";
+        let crd =
+            "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nspec: {image: 'a/b:1'}\n";
         assert_eq!(found(&[("c.yaml", crd)]), [""; 0]);
     }
 

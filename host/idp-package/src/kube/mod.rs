@@ -13,9 +13,9 @@ mod scan;
 mod yaml;
 
 pub use files::{File, Files, LARGEST_TEXT, ReadError};
+pub(crate) use files::{base, clean, join, parent};
 pub use images::{Image, Source, images};
 pub use kustomize::{ImageOverride, Kustomization, Named, NamedAs};
-pub(crate) use files::{base, clean, join, parent};
 pub(crate) use node::is_placeholder;
 pub use node::{Entry, Kind, Node, Value};
 pub use object::{Object, ObjectKey};

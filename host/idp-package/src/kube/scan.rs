@@ -127,7 +127,8 @@ impl<'a> Scan<'a> {
                 continue;
             }
             if nodes >= MOST_NODES {
-                scan.unread.insert(path, format!("the files before it hold {MOST_NODES} values; no more are read"));
+                scan.unread
+                    .insert(path, format!("the files before it hold {MOST_NODES} values; no more are read"));
                 continue;
             }
             let role = role_of(path, text, &chart_directories, manifest);
@@ -150,10 +151,13 @@ impl<'a> Scan<'a> {
 
     fn charts(&mut self, directories: &BTreeSet<&str>) {
         for directory in directories {
-            let file = if directory.is_empty() { "Chart.yaml".to_owned() } else { format!("{directory}/Chart.yaml") };
+            let file = if directory.is_empty() {
+                "Chart.yaml".to_owned()
+            } else {
+                format!("{directory}/Chart.yaml")
+            };
             let document = self.scanned.get(file.as_str()).and_then(|scanned| scanned.documents.first());
-            let app_version =
-                document.and_then(|node| node.text_at(&["appVersion"])).map(str::to_owned);
+            let app_version = document.and_then(|node| node.text_at(&["appVersion"])).map(str::to_owned);
             let vendored = parent(directory).rsplit('/').next() == Some("charts")
                 && directories.contains(parent(parent(directory)));
             self.charts.push(Chart { directory: (*directory).to_owned(), file, vendored, app_version });
@@ -254,9 +258,7 @@ fn role_of(path: &str, text: &str, charts: &BTreeSet<&str>, manifest: Option<&Ma
     if path.split('/').any(|part| part.starts_with('.') && part != "." && part.len() > 1) {
         return Role::Data;
     }
-    if let Some(chart) =
-        charts.iter().filter(|chart| is_below(path, chart)).max_by_key(|chart| chart.len())
-    {
+    if let Some(chart) = charts.iter().filter(|chart| is_below(path, chart)).max_by_key(|chart| chart.len()) {
         let inside = path.get(chart.len()..).unwrap_or_default().trim_start_matches('/');
         return match inside.split('/').next().unwrap_or_default() {
             "Chart.yaml" => Role::Chart,
@@ -311,7 +313,8 @@ fn read(path: &str, text: &str, role: Role, room: usize) -> Parsed {
     }
     let parsed = parse(text, limits);
     // Its keys may be longer than YAML lets them be; it is JSON all the same.
-    let problems = parsed.problems.into_iter().filter(|problem| problem.kind != ProblemKind::Syntax).collect();
+    let problems =
+        parsed.problems.into_iter().filter(|problem| problem.kind != ProblemKind::Syntax).collect();
     Parsed { problems, ..parsed }
 }
 
@@ -346,7 +349,10 @@ mod tests {
     use crate::kube::{File, Files};
 
     pub(crate) fn files(files: &[(&str, &str)]) -> Files {
-        files.iter().map(|(path, text)| ((*path).to_owned(), File::bytes((*text).to_owned(), false))).collect()
+        files
+            .iter()
+            .map(|(path, text)| ((*path).to_owned(), File::bytes((*text).to_owned(), false)))
+            .collect()
     }
 
     #[test]
@@ -360,8 +366,14 @@ mod tests {
             ("chart/templates/b.yaml", "apiVersion: v1\nkind: X"),
             ("chart/crds/c.yaml", "apiVersion: v1\nkind: X"),
             ("chart/charts/sub/Chart.yaml", "name: sub"),
-            ("k/kustomization.yaml", "resources: [a.yaml]\npatches: [{path: p.yaml}]\nconfigMapGenerator: [{files: [x=d.yaml]}]"),
-            ("k/a.yaml", "apiVersion: v1\nkind: List\nitems: [{apiVersion: v1, kind: A}, {apiVersion: v1, kind: B}]"),
+            (
+                "k/kustomization.yaml",
+                "resources: [a.yaml]\npatches: [{path: p.yaml}]\nconfigMapGenerator: [{files: [x=d.yaml]}]",
+            ),
+            (
+                "k/a.yaml",
+                "apiVersion: v1\nkind: List\nitems: [{apiVersion: v1, kind: A}, {apiVersion: v1, kind: B}]",
+            ),
             ("k/p.yaml", "apiVersion: v1\nkind: P"),
             ("k/d.yaml", "whatever: 1"),
             ("dashboard.json", "{\"a\": 1}"),
@@ -393,9 +405,13 @@ mod tests {
         let kinds: Vec<_> = scan.objects().iter().map(|object| object.kind()).collect();
         assert_eq!(kinds, ["X", "X", "A", "B"]);
         assert_eq!(scan.patches().len(), 1);
-        let charts: Vec<_> = scan.charts.iter().map(|chart| (chart.directory.as_str(), chart.vendored)).collect();
+        let charts: Vec<_> =
+            scan.charts.iter().map(|chart| (chart.directory.as_str(), chart.vendored)).collect();
         assert_eq!(charts, [("chart", false), ("chart/charts/sub", true)]);
-        assert_eq!(scan.chart_of("chart/values.yaml").and_then(|chart| chart.app_version.as_deref()), Some("1.0.0"));
+        assert_eq!(
+            scan.chart_of("chart/values.yaml").and_then(|chart| chart.app_version.as_deref()),
+            Some("1.0.0")
+        );
         assert_eq!(scan.scanned["bad.json"].problems.len(), 1);
     }
 
@@ -403,9 +419,6 @@ mod tests {
     fn comments_switch_rules_off() {
         let text = "# idp:ignore image-latest, yaml-tab -- why\nnot idp:ignore x\n<!-- idp:ignore y -->\n";
         let rules: Vec<_> = ignored_rules(text);
-        assert_eq!(
-            rules,
-            [("image-latest".to_owned(), 1), ("yaml-tab".to_owned(), 1), ("y".to_owned(), 3)]
-        );
+        assert_eq!(rules, [("image-latest".to_owned(), 1), ("yaml-tab".to_owned(), 1), ("y".to_owned(), 3)]);
     }
 }

@@ -188,7 +188,8 @@ impl Build {
                 if self.parsed.nodes + self.open_nodes() + nodes > self.limits.nodes
                     || self.stack.len() + depth > self.limits.depth
                 {
-                    let message = "with its aliases followed, the file is larger than what is read".to_owned();
+                    let message =
+                        "with its aliases followed, the file is larger than what is read".to_owned();
                     self.problem(ProblemKind::Limit, (line, column), message);
                     return false;
                 }
@@ -296,8 +297,8 @@ fn short(text: &str) -> String {
 fn kind_of(text: &str) -> Kind {
     match text {
         "" | "~" | "null" | "Null" | "NULL" => return Kind::Null,
-        "y" | "Y" | "yes" | "Yes" | "YES" | "true" | "True" | "TRUE" | "on" | "On" | "ON" | "n" | "N" | "no"
-        | "No" | "NO" | "false" | "False" | "FALSE" | "off" | "Off" | "OFF" => return Kind::Bool,
+        "y" | "Y" | "yes" | "Yes" | "YES" | "true" | "True" | "TRUE" | "on" | "On" | "ON" | "n" | "N"
+        | "no" | "No" | "NO" | "false" | "False" | "FALSE" | "off" | "Off" | "OFF" => return Kind::Bool,
         ".nan" | ".NaN" | ".NAN" | ".inf" | ".Inf" | ".INF" | "+.inf" | "+.Inf" | "+.INF" | "-.inf"
         | "-.Inf" | "-.INF" => return Kind::Float,
         _ => {}
@@ -390,7 +391,10 @@ mod tests {
         let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
         for level in 1..30 {
             let below = level - 1;
-            bomb.push_str(&format!("a{level}: &a{level} [{}]\n", [format!("*a{below}").as_str(); 9].join(", ")));
+            bomb.push_str(&format!(
+                "a{level}: &a{level} [{}]\n",
+                [format!("*a{below}").as_str(); 9].join(", ")
+            ));
         }
         assert_eq!(problems(&bomb).iter().map(|found| found.0).collect::<Vec<_>>(), [ProblemKind::Limit]);
         let deep = "[".repeat(100_000);

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::kube::{Node, Scan};
 
-use super::rules;
+use super::rules::FAMILIES;
 use super::shapes::Schemas;
 
 /// How much a finding weighs.
@@ -66,7 +66,7 @@ impl Rule {
 
 /// Every rule, by family.
 pub fn rules() -> impl Iterator<Item = &'static Rule> {
-    rules::FAMILIES.iter().flat_map(|family| family.rules)
+    FAMILIES.iter().flat_map(|family| family.rules)
 }
 
 /// The rule of this name.
@@ -199,12 +199,19 @@ pub(crate) struct Findings<'a> {
 impl<'a> Findings<'a> {
     pub(crate) fn new(settings: &'a Settings, scan: &'a Scan<'_>) -> Self {
         let ignores = scan.ignores.iter();
-        let ignores =
-            ignores.map(|(file, rules)| (*file, rules.iter().map(|(rule, _)| rule.as_str()).collect())).collect();
+        let ignores = ignores
+            .map(|(file, rules)| (*file, rules.iter().map(|(rule, _)| rule.as_str()).collect()))
+            .collect();
         Self { settings, ignores, counts: BTreeMap::new(), found: Vec::new(), ignored: 0, left_out: 0 }
     }
 
-    pub(crate) fn add(&mut self, rule: &Rule, place: Place<'_>, message: impl Into<String>, fix: Option<String>) {
+    pub(crate) fn add(
+        &mut self,
+        rule: &Rule,
+        place: Place<'_>,
+        message: impl Into<String>,
+        fix: Option<String>,
+    ) {
         self.add_as(rule, rule.severity, place, message, fix);
     }
 
@@ -218,7 +225,8 @@ impl<'a> Findings<'a> {
         fix: Option<String>,
     ) {
         let Some(severity) = self.settings.severity(rule, severity) else { return };
-        if place.file.is_some_and(|file| self.ignores.get(file).is_some_and(|rules| rules.contains(rule.id))) {
+        if place.file.is_some_and(|file| self.ignores.get(file).is_some_and(|rules| rules.contains(rule.id)))
+        {
             self.ignored += 1;
             return;
         }

@@ -18,11 +18,8 @@ const TWINS: Rule = Rule::new(
     Severity::Error,
     "Two names differ only by case or by how accents are encoded: on some file systems one file replaces the other.",
 );
-const RESERVED: Rule = Rule::new(
-    "archive-reserved-name",
-    Severity::Warning,
-    "A name cannot be written on Windows.",
-);
+const RESERVED: Rule =
+    Rule::new("archive-reserved-name", Severity::Warning, "A name cannot be written on Windows.");
 const SIZE: Rule = Rule::new(
     "archive-size",
     Severity::Warning,
@@ -103,7 +100,8 @@ fn name(path: &str, findings: &mut Findings<'_>) {
         let numbered = |start: &str| {
             stem.strip_prefix(start).is_some_and(|rest| matches!(rest.as_bytes(), [b'1'..=b'9']))
         };
-        let device = matches!(stem.as_str(), "CON" | "PRN" | "AUX" | "NUL") || numbered("COM") || numbered("LPT");
+        let device =
+            matches!(stem.as_str(), "CON" | "PRN" | "AUX" | "NUL") || numbered("COM") || numbered("LPT");
         if device
             || part.contains(['<', '>', ':', '"', '|', '?', '*'])
             || part.ends_with(' ')
@@ -151,7 +149,8 @@ fn flux_drops(context: &Context<'_>, path: &str, findings: &mut Findings<'_>) {
         || DROPPED_ANYWHERE.contains(&name);
     if dropped {
         let message = "Flux leaves this file out; where Flux deploys the package it is missing";
-        let fix = Some("if nothing deployed needs it, take it out of the package or ignore this rule".to_owned());
+        let fix =
+            Some("if nothing deployed needs it, take it out of the package or ignore this rule".to_owned());
         findings.add(&FLUX_DROPS, Place::file(path), message, fix);
     }
 }

@@ -129,7 +129,12 @@ fn targets(context: &Context<'_>, manifest: &Manifest, findings: &mut Findings<'
             Some(Renderer::Helm) if !chart => "Chart.yaml",
             _ => continue,
         };
-        findings.add(&TARGET, at, format!("there is no {lacks} in `{}`, which its renderer needs", target.path), None);
+        findings.add(
+            &TARGET,
+            at,
+            format!("there is no {lacks} in `{}`, which its renderer needs", target.path),
+            None,
+        );
     }
 }
 
@@ -148,7 +153,8 @@ fn about(context: &Context<'_>, manifest: &Manifest, findings: &mut Findings<'_>
         findings.add(&README, Place::file(FILE), "there is no README.md", None);
     }
     if manifest.metadata.licenses.is_none() && !names(&["license", "licence", "copying"]) {
-        let fix = Some("write `licenses: Apache-2.0`, or another SPDX expression, below `metadata`".to_owned());
+        let fix =
+            Some("write `licenses: Apache-2.0`, or another SPDX expression, below `metadata`".to_owned());
         findings.add(&LICENCE, Place::file(FILE), "nothing says under which licence the package is", fix);
     }
     if manifest.metadata.description.as_deref().unwrap_or_default().trim().is_empty() {

@@ -25,7 +25,9 @@ pub(super) fn directories(scan: &Scan<'_>) -> Vec<Unit> {
         let targets = document.and_then(|node| node.at(&["spec", "targets"]));
         for (index, target) in manifest.spec.targets.iter().enumerate() {
             let Some(directory) = target_directory(scan, &target.path) else { continue };
-            if matches!(target.renderer, Some(Renderer::Kustomize | Renderer::Helm)) || is_rendered(scan, &directory) {
+            if matches!(target.renderer, Some(Renderer::Kustomize | Renderer::Helm))
+                || is_rendered(scan, &directory)
+            {
                 continue;
             }
             let node = targets.and_then(|node| node.items().get(index));
@@ -42,11 +44,15 @@ pub(super) fn directories(scan: &Scan<'_>) -> Vec<Unit> {
     for object in scan.objects() {
         for source in application_sources(&object) {
             let Some(directory) = cnoe_directory(&object, source) else { continue };
-            let Some(path) = source.text_at(&["path"]).filter(|path| !crate::kube::is_placeholder(path)) else {
+            let Some(path) = source.text_at(&["path"]).filter(|path| !crate::kube::is_placeholder(path))
+            else {
                 continue;
             };
             let Some(directory) = join(&directory, path) else { continue };
-            if is_rendered(scan, &directory) || source.get("helm").is_some() || source.get("kustomize").is_some() {
+            if is_rendered(scan, &directory)
+                || source.get("helm").is_some()
+                || source.get("kustomize").is_some()
+            {
                 continue;
             }
             units.push(Unit {

@@ -6,7 +6,8 @@ use crate::validate::rule::{Findings, Place, Rule, Severity};
 
 const SYNTAX: Rule =
     Rule::new("yaml-syntax", Severity::Error, "The file is not YAML or JSON; no consumer can read it.");
-const TAB: Rule = Rule::new("yaml-tab", Severity::Error, "A tab in the indentation; YAML takes only spaces there.");
+const TAB: Rule =
+    Rule::new("yaml-tab", Severity::Error, "A tab in the indentation; YAML takes only spaces there.");
 const DUPLICATE: Rule = Rule::new(
     "yaml-duplicate-key",
     Severity::Error,

@@ -84,7 +84,12 @@ impl Check {
             (Shape::String(choices), Value::Scalar(Kind::String, text)) => {
                 if !choices.is_empty() && !choices.contains(text) {
                     let message = format!("`{}` is none of: {}", short(text), choices.join(", "));
-                    self.tell(MismatchKind::Choice, (node.line, node.column), message, nearest(text, choices.iter()));
+                    self.tell(
+                        MismatchKind::Choice,
+                        (node.line, node.column),
+                        message,
+                        nearest(text, choices.iter()),
+                    );
                 }
             }
             (Shape::List(shape), Value::List(items)) => {
@@ -227,7 +232,7 @@ spec:
       containers:
       - image: x
         ports: [{containerPort: '80'}]
-        env: [{name: A, value: yes}, {name: B, value: ${B}}]
+        env: [{name: A, value: yes}, {name: B, value: '${B}'}]
         livenessProbe: {httpGet: {port: http}}
         resources: {limits: {cpu: 1, memory: 1Gi}}
       volumes: {}

@@ -79,8 +79,9 @@ pub(super) fn of_schema(schema: &Node, root: &Node, depth: usize) -> Shape {
         return Shape::IntOrString;
     }
     // Several schemas at once are more than names and types.
-    let combined =
-        ["anyOf", "oneOf", "allOf"].iter().any(|key| schema.get(key).is_some_and(|node| !node.items().is_empty()));
+    let combined = ["anyOf", "oneOf", "allOf"]
+        .iter()
+        .any(|key| schema.get(key).is_some_and(|node| !node.items().is_empty()));
     let kind = match schema.get("type") {
         Some(node) if node.items().is_empty() => node.text(),
         // `["string", "null"]`, as kubeconform's schemas write what may be null.
@@ -115,7 +116,9 @@ pub(super) fn of_schema(schema: &Node, root: &Node, depth: usize) -> Shape {
             if properties.is_empty() && !closed {
                 let values = additional.filter(|node| !node.entries().is_empty());
                 // Without `properties` a structural schema would lose every key; nobody means that.
-                return Shape::Map(Arc::new(values.map_or(Shape::Any, |node| of_schema(node, root, depth + 1))));
+                return Shape::Map(Arc::new(
+                    values.map_or(Shape::Any, |node| of_schema(node, root, depth + 1)),
+                ));
             }
             let fields: BTreeMap<String, Shape> = properties
                 .iter()
@@ -129,7 +132,8 @@ pub(super) fn of_schema(schema: &Node, root: &Node, depth: usize) -> Shape {
                     schema.at(&["properties", name]).is_none_or(|property| property.get("default").is_none())
                 })
                 .collect();
-            let open = keeps || combined || additional.is_some_and(|node| !closed || !node.entries().is_empty());
+            let open =
+                keeps || combined || additional.is_some_and(|node| !closed || !node.entries().is_empty());
             Shape::Object(Arc::new(Fields { name: String::new(), fields, required, open }))
         }
         _ => Shape::Any,

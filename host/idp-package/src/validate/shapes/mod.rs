@@ -15,8 +15,6 @@ pub use bundled::{release, scope_of};
 pub use check::{Mismatch, MismatchKind, check};
 pub use schemas::{SchemaError, Schemas};
 
-pub(crate) use crd::{CrdKind, kinds_of};
-
 /// What a value may be.
 #[derive(Debug, Clone)]
 pub enum Shape {

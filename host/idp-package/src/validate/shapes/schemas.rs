@@ -69,7 +69,8 @@ impl Schemas {
         }
         match self.kinds.len() - before {
             0 => Err(wrong(
-                "no CustomResourceDefinition and no JSON Schema named like deployment-apps-v1.json in it".to_owned(),
+                "no CustomResourceDefinition and no JSON Schema named like deployment-apps-v1.json in it"
+                    .to_owned(),
             )),
             added => Ok(added),
         }
@@ -87,7 +88,8 @@ impl Schemas {
         // Files of kubeconform's layout are in lower case.
         let lower = || GroupVersionKind { kind: kind.kind.to_lowercase(), ..kind.clone() };
         let first = || GroupVersionKind { group: first_part(&kind.group), ..lower() };
-        let known = self.kinds.get(kind).or_else(|| self.kinds.get(&lower())).or_else(|| self.kinds.get(&first()));
+        let known =
+            self.kinds.get(kind).or_else(|| self.kinds.get(&lower())).or_else(|| self.kinds.get(&first()));
         known.map(|known| &known.shape).or_else(|| bundled::find(kind))
     }
 
@@ -99,7 +101,8 @@ impl Schemas {
 
     /// The versions of a kind that are known, without those that are not served.
     pub fn versions_of(&self, group: &str, kind: &str) -> Vec<String> {
-        let own = self.kinds.iter().filter(|(known, is)| known.group == group && known.kind == kind && is.served);
+        let own =
+            self.kinds.iter().filter(|(known, is)| known.group == group && known.kind == kind && is.served);
         let mut versions: Vec<String> = own.map(|(known, _)| known.version.clone()).collect();
         versions.extend(bundled::versions_of(group, kind).into_iter().map(str::to_owned));
         versions.sort_unstable();
