@@ -10,6 +10,8 @@
 //! | [`describe`] | what an artifact is, ours or not, told from manifest and config |
 //! | [`config`] | the config blob: all there is to know without the content |
 //! | [`chart`], [`canonical`], [`timestamp`] | what of Helm charts is needed; JSON of one spelling; times |
+//! | [`kube`] | the files of a package, the YAML and the Kubernetes objects in them, the images they name |
+//! | [`diff`] | what differs between two packages: files, objects, images, metadata |
 //! | [`version`] | versions, constraints with the semantics of Masterminds semver, and what tags of a repository mean |
 //! | [`resolve`] | dependencies to exact versions: the solver, its explanations, `idp.lock` |
 //! | [`trust`] | signatures, SBOMs and provenance as referrers; the policy that asks for them |
@@ -23,6 +25,8 @@ pub mod chart;
 pub mod config;
 pub mod content;
 pub mod describe;
+pub mod diff;
+pub mod kube;
 pub mod manifest;
 pub mod resolve;
 pub mod timestamp;

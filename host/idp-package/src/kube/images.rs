@@ -1,0 +1,499 @@
+//! The image references of a package, with their places: what runs in pods, what kustomizations put in its place,
+//! what values of charts say.
+//!
+//! Templates are not rendered: an image that only a template puts together is not found.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use super::kustomize::{Kustomization, NamedAs};
+use super::node::{Entry, Node, is_placeholder};
+use super::object::Object;
+use super::reference::normalise;
+use super::scan::{Role, Scan};
+use super::yaml;
+
+/// Where an image reference was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Source {
+    /// A container or an image volume of an object.
+    Pod,
+    /// A field called `image`, or an operator's `RELATED_IMAGE_…`, of an object.
+    Field,
+    /// `images` of a kustomization.
+    Kustomize,
+    /// Values of a chart in the package.
+    Values,
+    /// Values for a chart in an Application, ApplicationSet or HelmRelease.
+    AppValues,
+}
+
+/// An image reference and its place.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Image {
+    /// The file that says it.
+    pub file: String,
+    /// From 1.
+    pub line: u32,
+    /// From 1.
+    pub column: u32,
+    /// As it is written, or as its parts are put together.
+    pub text: String,
+    /// With its registry, as a runtime reads it; none where no runtime would.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
+    /// Its tag.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
+    /// Its digest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// Why it is no reference.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wrong: Option<String>,
+    /// Where it was found.
+    pub source: Source,
+}
+
+impl Image {
+    fn new(file: &str, (line, column): (u32, u32), text: String, source: Source) -> Self {
+        let (reference, wrong) = match normalise(&text) {
+            Ok(reference) => (Some(reference), None),
+            Err(error) => (None, Some(error.to_string())),
+        };
+        let tag = reference.as_ref().and_then(|reference| reference.tag.as_ref()).map(ToString::to_string);
+        let digest =
+            reference.as_ref().and_then(|reference| reference.digest.as_ref()).map(ToString::to_string);
+        let reference = reference.map(|reference| reference.to_string());
+        Self { file: file.to_owned(), line, column, text, reference, tag, digest, wrong, source }
+    }
+}
+
+/// Every image the package names, by file and line.
+pub fn images(scan: &Scan<'_>) -> Vec<Image> {
+    let mut found = BTreeSet::new();
+    let mut by_file: BTreeMap<&str, Vec<Image>> = BTreeMap::new();
+    for object in scan.objects().into_iter().chain(scan.patches()) {
+        for image in of_object(&object) {
+            match image.source {
+                Source::Pod | Source::Field => by_file.entry(object.file).or_default().push(image),
+                _ => {
+                    found.insert(image);
+                }
+            }
+        }
+    }
+    let built = Built::new(scan, &by_file);
+    for (file, images) in by_file {
+        if !built.reached.contains(file) {
+            found.extend(images);
+        }
+    }
+    found.extend(built.images);
+    for (path, scanned) in scan.scanned.iter().filter(|(_, scanned)| scanned.role == Role::Values) {
+        let app_version = scan.chart_of(path).and_then(|chart| chart.app_version.as_deref());
+        for document in &scanned.documents {
+            of_values(path, document, Source::Values, app_version, None, &mut found);
+        }
+    }
+    found.into_iter().collect()
+}
+
+/// The images of a whole object.
+fn of_object(object: &Object<'_>) -> Vec<Image> {
+    let mut images = BTreeSet::new();
+    let helm = |node: &Node, images: &mut BTreeSet<Image>| argo_source(object.file, node, images);
+    match (object.group(), object.kind()) {
+        // A schema may have a field called image.
+        ("apiextensions.k8s.io", _) | ("", "ConfigMap" | "Secret") => {}
+        ("argoproj.io", "Application") => {
+            if let Some(spec) = object.at(&["spec"]) {
+                helm(spec, &mut images);
+            }
+        }
+        ("argoproj.io", "ApplicationSet") => {
+            if let Some(spec) = object.at(&["spec", "template", "spec"]) {
+                helm(spec, &mut images);
+            }
+        }
+        ("helm.toolkit.fluxcd.io", "HelmRelease") => {
+            if let Some(values) = object.at(&["spec", "values"]) {
+                of_values(object.file, values, Source::AppValues, None, None, &mut images);
+            }
+        }
+        _ => of_pods(object.file, object.node, &mut images),
+    }
+    images.into_iter().collect()
+}
+
+/// `spec.source` and `spec.sources` of an Application.
+fn argo_source(file: &str, spec: &Node, images: &mut BTreeSet<Image>) {
+    let sources = spec.get("source").into_iter().chain(spec.get("sources").map_or(&[][..], Node::items));
+    for helm in sources.filter_map(|source| source.get("helm")) {
+        if let Some(values) = helm.get("valuesObject") {
+            of_values(file, values, Source::AppValues, None, None, images);
+        }
+        if let Some(values) = helm.get("values")
+            && let Some(text) = values.string()
+        {
+            for document in yaml::parse(text, yaml::Limits::default()).documents {
+                of_values(file, &document, Source::AppValues, None, Some(values), images);
+            }
+        }
+    }
+}
+
+/// Containers, image volumes and fields called `image`, at any depth.
+fn of_pods(file: &str, node: &Node, images: &mut BTreeSet<Image>) {
+    let mut add = |node: &Node, source| {
+        if let Some(text) = node.text()
+            && !text.is_empty()
+            && !is_placeholder(text)
+        {
+            images.insert(Image::new(file, (node.line, node.column), text.to_owned(), source));
+        }
+    };
+    for entry in node.entries() {
+        match entry.key.as_str() {
+            "containers" | "initContainers" | "ephemeralContainers" => {
+                for container in entry.value.items() {
+                    if let Some(image) = container.get("image") {
+                        add(image, Source::Pod);
+                    }
+                }
+            }
+            "volumes" => {
+                for volume in entry.value.items() {
+                    if let Some(image) = volume.at(&["image", "reference"]) {
+                        add(image, Source::Pod);
+                    }
+                }
+            }
+            // A resource of its own kind; a bare word there may be anything.
+            "image" if entry.value.text().is_some_and(looks_like_image) => add(&entry.value, Source::Field),
+            "env" => {
+                for variable in entry.value.items() {
+                    if variable.text_at(&["name"]).is_some_and(|name| name.starts_with("RELATED_IMAGE_"))
+                        && let Some(value) = variable.get("value")
+                    {
+                        add(value, Source::Field);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    for entry in node.entries() {
+        if matches!(entry.key.as_str(), "containers" | "initContainers" | "ephemeralContainers") {
+            for container in entry.value.items() {
+                // Its own image is found already.
+                for inner in container.entries().iter().filter(|inner| inner.key != "image") {
+                    of_entry(file, inner, images);
+                }
+            }
+        } else {
+            of_pods(file, &entry.value, images);
+        }
+    }
+    for item in node.items() {
+        of_pods(file, item, images);
+    }
+}
+
+fn of_entry(file: &str, entry: &Entry, images: &mut BTreeSet<Image>) {
+    if entry.key != "env" {
+        return of_pods(file, &entry.value, images);
+    }
+    for variable in entry.value.items() {
+        if variable.text_at(&["name"]).is_some_and(|name| name.starts_with("RELATED_IMAGE_"))
+            && let Some(value) = variable.get("value")
+            && let Some(text) = value.text().filter(|text| !text.is_empty() && !is_placeholder(text))
+        {
+            images.insert(Image::new(file, (value.line, value.column), text.to_owned(), Source::Field));
+        }
+    }
+}
+
+/// A text where an image might stand: it has a repository with a path or a tag, and would be taken for one.
+fn looks_like_image(text: &str) -> bool {
+    (text.contains('/') || text.contains(':'))
+        && !text.starts_with(['/', '.'])
+        && !text.contains("://")
+        && !is_picture(text)
+        && normalise(text).is_ok()
+}
+
+fn is_picture(text: &str) -> bool {
+    [".png", ".svg", ".jpg", ".jpeg", ".gif", ".ico", ".webp"].iter().any(|end| text.ends_with(end))
+}
+
+/// Values as charts commonly write images: a text, or `registry`, `repository`, `tag` and `digest`.
+fn of_values(
+    file: &str,
+    node: &Node,
+    source: Source,
+    app_version: Option<&str>,
+    inside: Option<&Node>,
+    images: &mut BTreeSet<Image>,
+) {
+    // A text in a block is YAML of its own, whose first line is the one that the block starts on.
+    let place = |line: u32, column: u32| match inside {
+        Some(block) => (block.line + line - 1, block.column + column - 1),
+        None => (line, column),
+    };
+    for entry in node.entries() {
+        let is_image = entry.key == "image" || entry.key.ends_with("Image");
+        if is_image
+            && let Some(text) = entry.value.string()
+            && looks_like_image(text)
+            && !is_placeholder(text)
+        {
+            let at = place(entry.value.line, entry.value.column);
+            images.insert(Image::new(file, at, text.to_owned(), source));
+        }
+        if let Some((text, (line, column))) = of_parts(&entry.value, is_image, app_version) {
+            images.insert(Image::new(file, place(line, column), text, source));
+        }
+        of_values(file, &entry.value, source, app_version, inside, images);
+    }
+    for item in node.items() {
+        of_values(file, item, source, app_version, inside, images);
+    }
+}
+
+fn of_parts(node: &Node, is_image: bool, app_version: Option<&str>) -> Option<(String, (u32, u32))> {
+    let part = |key: &str| node.text_at(&[key]).filter(|text| !text.is_empty() && !is_placeholder(text));
+    let repository =
+        part("repository").or_else(|| part("name").filter(|_| is_image && part("tag").is_some()))?;
+    // `repository` alone may be a chart's or a git's.
+    let has_more = ["tag", "digest", "registry", "pullPolicy"].iter().any(|key| node.get(key).is_some());
+    if !(is_image || has_more) || repository.contains("://") {
+        return None;
+    }
+    let mut text = match part("registry") {
+        Some(registry) => format!("{registry}/{repository}"),
+        None => repository.to_owned(),
+    };
+    let tag_at = node.get("tag").or_else(|| node.get("repository")).unwrap_or(node);
+    if let Some(tag) = part("tag").or(app_version.filter(|_| part("digest").is_none())) {
+        // Some write the digest behind the tag, or in its place.
+        let separator = if tag.starts_with("sha256:") { '@' } else { ':' };
+        text = format!("{text}{separator}{tag}");
+    }
+    if let Some(digest) = part("digest").or_else(|| part("sha").filter(|sha| sha.starts_with("sha256:"))) {
+        text = format!("{text}@{digest}");
+    }
+    Some((text, (tag_at.line, tag_at.column)))
+}
+
+/// What kustomizations make of the images of the files they reach.
+struct Built<'a> {
+    /// The files that a kustomization reaches: their images are what it makes of them.
+    reached: BTreeSet<&'a str>,
+    images: BTreeSet<Image>,
+}
+
+impl<'a> Built<'a> {
+    fn new(scan: &'a Scan<'_>, by_file: &BTreeMap<&'a str, Vec<Image>>) -> Self {
+        let mut built = Self { reached: BTreeSet::new(), images: BTreeSet::new() };
+        let named: BTreeSet<&str> = scan
+            .kustomizations
+            .iter()
+            .flat_map(|kustomization| &kustomization.names)
+            .filter_map(|named| named.path.as_deref())
+            .collect();
+        let targets: BTreeSet<String> = scan
+            .manifest
+            .map(|manifest| {
+                manifest.spec.targets.iter().map(|target| super::files::clean(&target.path)).collect()
+            })
+            .unwrap_or_default();
+        for kustomization in &scan.kustomizations {
+            // What another one builds on is not deployed by itself, unless a target says so.
+            let directory = kustomization.directory.as_str();
+            if !named.contains(directory) || targets.contains(directory) {
+                let images = built.build(scan, by_file, kustomization, &mut Vec::new());
+                built.images.extend(images);
+            }
+        }
+        built
+    }
+
+    fn build(
+        &mut self,
+        scan: &'a Scan<'_>,
+        by_file: &BTreeMap<&'a str, Vec<Image>>,
+        kustomization: &'a Kustomization,
+        above: &mut Vec<&'a str>,
+    ) -> BTreeSet<Image> {
+        let mut images = BTreeSet::new();
+        // A circle is a rule's to tell; so is a stack of overlays that nobody means.
+        if above.contains(&kustomization.directory.as_str()) || above.len() > 20 {
+            return images;
+        }
+        above.push(&kustomization.directory);
+        for named in &kustomization.names {
+            let Some(path) = named.path.as_deref().filter(|_| named.named_as != NamedAs::Data) else {
+                continue;
+            };
+            if let Some(inner) = scan.kustomization_of(path).filter(|_| named.named_as == NamedAs::Resource) {
+                images.extend(self.build(scan, by_file, inner, above));
+            } else if let Some((file, found)) = by_file.get_key_value(path) {
+                self.reached.insert(file);
+                images.extend(found.iter().cloned());
+            }
+        }
+        above.pop();
+        for over in &kustomization.images {
+            images = images.into_iter().map(|image| overridden(image, over, &kustomization.file)).collect();
+        }
+        images
+    }
+}
+
+/// As kustomize replaces an image whose name is the override's.
+fn overridden(image: Image, over: &super::kustomize::ImageOverride, file: &str) -> Image {
+    let name_end = image.text.find('@').unwrap_or(image.text.len());
+    let slash = image.text[..name_end].rfind('/').map_or(0, |at| at + 1);
+    let name_end = image.text[slash..name_end].rfind(':').map_or(name_end, |at| slash + at);
+    if image.text[..name_end] != over.name {
+        return image;
+    }
+    let rest = &image.text[name_end..];
+    let mut text = over.new_name.clone().unwrap_or_else(|| over.name.clone());
+    match (&over.new_tag, &over.digest) {
+        (None, None) => text.push_str(rest),
+        (tag, digest) => {
+            if let Some(tag) = tag {
+                text = format!("{text}:{tag}");
+            }
+            if let Some(digest) = digest {
+                text = format!("{text}@{digest}");
+            }
+        }
+    }
+    Image::new(file, (over.line, over.column), text, Source::Kustomize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Image, images};
+    use crate::kube::{File, Files, Scan};
+
+    fn found(files: &[(&str, &str)]) -> Vec<String> {
+        let files: Files = files
+            .iter()
+            .map(|(path, text)| ((*path).to_owned(), File::bytes((*text).to_owned(), false)))
+            .collect();
+        let show = |image: Image| {
+            let what = image.reference.or(image.wrong).unwrap_or_default();
+            format!("{}:{} {what}", image.file, image.line)
+        };
+        images(&Scan::new(&files, None)).into_iter().map(show).collect()
+    }
+
+    const CRONJOB: &str = "\
+apiVersion: batch/v1
+kind: CronJob
+spec:
+  jobTemplate:
+    spec:
+      template:
+        spec:
+          initContainers:
+          - image: busybox
+          containers:
+          - name: a
+            image: quay.io/a/b:1
+            env: [{name: RELATED_IMAGE_X, value: 'x/y:2'}, {name: OTHER, value: 'x/z:2'}]
+          volumes:
+          - image: {reference: 'ghcr.io/v/w:3'}
+";
+
+    #[test]
+    fn of_objects() {
+        assert_eq!(
+            found(&[("a.yaml", CRONJOB)]),
+            [
+                "a.yaml:9 docker.io/library/busybox",
+                "a.yaml:12 quay.io/a/b:1",
+                "a.yaml:13 docker.io/x/y:2",
+                "a.yaml:15 ghcr.io/v/w:3",
+            ]
+        );
+        let workflow = "apiVersion: argoproj.io/v1alpha1\nkind: Workflow\nspec:\n  templates:\n  - container: {image: 'a/b:1'}\n  - script: {image: '{{inputs.image}}'}\n  - ui: {image: a/b.png}\n";
+        assert_eq!(found(&[("w.yaml", workflow)]), ["w.yaml:5 docker.io/a/b:1"]);
+        let crd =
+            "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nspec: {image: 'a/b:1'}\n";
+        assert_eq!(found(&[("c.yaml", crd)]), [""; 0]);
+    }
+
+    #[test]
+    fn what_kustomizations_put_in_place() {
+        let deployment = "apiVersion: apps/v1\nkind: Deployment\nspec: {template: {spec: {containers: [{image: 'r.example:5000/app:1'}, {image: side}]}}}\n";
+        let all = [
+            ("base/kustomization.yaml", "resources: [d.yaml]\n"),
+            ("base/d.yaml", deployment),
+            (
+                "dev/kustomization.yaml",
+                "resources: [../base]\nimages:\n- {name: 'r.example:5000/app', newTag: '2'}\n- {name: side, newName: q.example/side, digest: 'sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa'}\n",
+            ),
+        ];
+        let digest = "a".repeat(64);
+        assert_eq!(
+            found(&all),
+            [
+                "dev/kustomization.yaml:3 r.example:5000/app:2".to_owned(),
+                format!("dev/kustomization.yaml:4 q.example/side@sha256:{digest}"),
+            ]
+        );
+        let circle = [
+            ("a/kustomization.yaml", "resources: [../b]\n"),
+            ("b/kustomization.yaml", "resources: [../a]\n"),
+        ];
+        assert_eq!(found(&circle), [""; 0]);
+    }
+
+    #[test]
+    fn of_values() {
+        let values = "\
+image:
+  repository: app/server
+  tag: ''
+sidecar:
+  image: {registry: quay.io, repository: x/y, tag: v1, digest: ''}
+git: {repository: 'https://git.example/x'}
+helperImage: busybox:1.36
+image2: {repository: none}
+logo: {image: a/b.png}
+";
+        assert_eq!(
+            found(&[("c/Chart.yaml", "name: c\nappVersion: 1.2.3\n"), ("c/values.yaml", values)]),
+            [
+                "c/values.yaml:3 docker.io/app/server:1.2.3",
+                "c/values.yaml:5 quay.io/x/y:v1",
+                "c/values.yaml:7 docker.io/library/busybox:1.36",
+            ]
+        );
+        let application = "\
+apiVersion: argoproj.io/v1alpha1
+kind: Application
+spec:
+  sources:
+  - helm:
+      valuesObject: {image: {repository: a/b, tag: 1}}
+  - helm:
+      values: |
+        image:
+          repository: c/d
+          tag: x
+";
+        assert_eq!(
+            found(&[("app.yaml", application)]),
+            ["app.yaml:6 docker.io/a/b:1", "app.yaml:11 docker.io/c/d:x"]
+        );
+    }
+}
