@@ -16,6 +16,7 @@
 //! ```
 
 mod access;
+mod consumer;
 mod crane;
 mod distribution;
 mod docker_auth;
@@ -33,6 +34,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 pub use access::Access;
+pub use consumer::{Consumer, Entry, Fetched, Refused};
 pub use crane::CraneRegistry;
 pub use distribution::{Distribution, Options, Tokens};
 pub use docker_auth::DockerAuth;
@@ -111,7 +113,7 @@ fn is_listed(name: &str, list: &str) -> bool {
     list.split(',').any(|entry| entry.trim() == name)
 }
 
-/// Path of another client, to use as a second opinion: `crane`, `oras` (built), `skopeo` (a Debian package).
+/// Path of another client, to use as a second opinion: built from their modules, or (`skopeo`, `podman`) of a Debian package.
 ///
 /// # Panics
 /// On a name that is none of these.
@@ -119,9 +121,14 @@ pub fn tool(name: &str) -> Result<PathBuf, Unavailable> {
     match name {
         "cosign" => built("cosign"),
         "crane" => built("crane"),
+        "helm" => built("helm"),
         "oras" => built("oras"),
+        "regctl" => built("regctl"),
+        "podman" => installed("podman", "podman"),
         "skopeo" => installed("skopeo", "skopeo"),
-        other => panic!("there is no peer tool {other}; known: crane, oras, skopeo"),
+        other => {
+            panic!("there is no peer tool {other}; known: cosign, crane, helm, oras, podman, regctl, skopeo")
+        }
     }
 }
 

@@ -1,0 +1,1 @@
+../fetched/fetched.go

@@ -1,0 +1,1 @@
+../argocd-oci/main.go
