@@ -7,6 +7,8 @@ use idp_oci::client::{ClientError, Kind};
 use idp_oci::sink::SinkError;
 use idp_oci::source::SourceError;
 use idp_package::build::PackageError;
+use idp_package::resolve::ResolveError;
+use idp_package::trust::TrustError;
 use serde::Serialize;
 
 use super::ui::{Console, Output};
@@ -220,6 +222,15 @@ fn exit(error: &Error) -> Exit {
             PackageError::NoManifest(_) => Exit::NotFound,
             _ => Exit::Failed,
         },
+        Error::Resolve(error) => match &**error {
+            ResolveError::Catalogue { .. } => Exit::Transient,
+            _ => Exit::Failed,
+        },
+        Error::Trust(error) => match &**error {
+            TrustError::Client(error) => of_kind(error.kind()),
+            _ => Exit::Failed,
+        },
+        Error::Refused(_) => Exit::Auth,
         Error::Unfit(_) | Error::Conflict(_) => Exit::Failed,
         Error::Missing(_) | Error::Absent(_) => Exit::NotFound,
         Error::PushDisabled(_) | Error::Credential(_) => Exit::Auth,

@@ -89,6 +89,9 @@ pub const SOURCE_DATE_EPOCH: Variable = plain(
     "SOURCE_DATE_EPOCH",
     "Seconds since 1970 that built packages say they were made at; 0 unless given.",
 );
+/// Password of signing keys.
+pub const COSIGN_PASSWORD: Variable =
+    secret("COSIGN_PASSWORD", "Password of the key that packages are signed with, as for cosign.");
 /// No colour.
 pub const NO_COLOR: Variable = plain("NO_COLOR", "Set to anything: no colour.");
 /// Terminal.
@@ -121,6 +124,7 @@ pub const VARIABLES: &[Variable] = &[
     PATH,
     NO_COLOR,
     SOURCE_DATE_EPOCH,
+    COSIGN_PASSWORD,
     TERM,
     CI,
 ];

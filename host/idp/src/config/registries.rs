@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 use idp_oci::cache::Limits;
 use idp_oci::name::{NameError, Registry};
 use idp_oci::secret::Secret;
+use idp_package::resolve::Rewrite;
+use idp_package::trust::policy::VerificationPolicy;
+use idp_package::validate::Level;
 use serde::Deserialize;
 
 use super::size::Size;
@@ -27,6 +30,15 @@ pub struct Registries {
     /// What is kept of what was pulled.
     #[serde(default)]
     pub cache: CacheConfig,
+    /// Mirrors of packages and images: what is written keeps its name, and is asked for elsewhere.
+    #[serde(default)]
+    pub rewrites: Vec<Rewrite>,
+    /// Which packages have to be signed, and by whom.
+    #[serde(default)]
+    pub verification: VerificationPolicy,
+    /// Rules of `idp package validate` that weigh otherwise here, by id.
+    #[serde(default)]
+    pub package_rules: BTreeMap<String, Level>,
     /// What is known about each registry, by `host[:port]`.
     #[serde(default)]
     pub registries: BTreeMap<RegistryKey, RegistryConfig>,

@@ -8,6 +8,8 @@ use idp_oci::pipeline::PipelineError;
 use idp_oci::sink::SinkError;
 use idp_oci::source::SourceError;
 use idp_package::build::PackageError;
+use idp_package::resolve::ResolveError;
+use idp_package::trust::TrustError;
 
 use crate::config::credentials::CredentialError;
 use crate::config::env::EnvError;
@@ -92,6 +94,15 @@ pub enum Error {
     /// It is there already, and is something else.
     #[error("{0}")]
     Conflict(String),
+    /// Dependencies that do not come together.
+    #[error(transparent)]
+    Resolve(Box<ResolveError>),
+    /// Keys, signatures and what else lies beside a package.
+    #[error(transparent)]
+    Trust(Box<TrustError>),
+    /// The policy does not allow it.
+    #[error("{0}")]
+    Refused(String),
     /// A file of ours.
     #[error("{what}: {error}")]
     Io {

@@ -4,9 +4,15 @@
 //! |---|---|
 //! | `make` | `new`, `build`, `version` |
 //! | `transfer` | `push`, `pull`, `show` |
+//! | `check` | `validate`, `rules`, `diff` |
+//! | `resolve` | `lock`, `update`, `deps` |
+//! | `trust` | `keygen`, `sign`, `verify`, `sbom`, `provenance` |
 
+mod check;
 mod make;
+mod resolve;
 mod transfer;
+mod trust;
 
 use clap::Subcommand;
 
@@ -19,7 +25,7 @@ use super::{Session, Stop};
   idp package show registry.example/team/my-app:0.1.0\n\n\
   What is pushed is one OCI artifact that Argo CD, Flux, Helm and oras take as it is."
 )]
-pub struct Args {
+pub(crate) struct Args {
     #[command(subcommand)]
     command: Command,
 }
@@ -32,6 +38,17 @@ enum Command {
     Push(transfer::PushArgs),
     Pull(transfer::PullArgs),
     Show(transfer::ShowArgs),
+    Validate(check::ValidateArgs),
+    Rules(check::RulesArgs),
+    Diff(check::DiffArgs),
+    Lock(resolve::LockArgs),
+    Update(resolve::UpdateArgs),
+    Deps(resolve::DepsArgs),
+    Keygen(trust::KeygenArgs),
+    Sign(trust::SignArgs),
+    Verify(trust::VerifyArgs),
+    Sbom(trust::SbomArgs),
+    Provenance(trust::ProvenanceArgs),
 }
 
 pub(super) fn run(args: Args, session: &Session) -> Result<(), Stop> {
@@ -42,5 +59,16 @@ pub(super) fn run(args: Args, session: &Session) -> Result<(), Stop> {
         Command::Push(args) => transfer::push(args, session),
         Command::Pull(args) => transfer::pull(args, session),
         Command::Show(args) => transfer::show(args, session),
+        Command::Validate(args) => check::validate(args, session),
+        Command::Rules(args) => check::rules(&args, session),
+        Command::Diff(args) => check::diff(args, session),
+        Command::Lock(args) => resolve::lock(args, session),
+        Command::Update(args) => resolve::update(args, session),
+        Command::Deps(args) => resolve::deps(args, session),
+        Command::Keygen(args) => trust::keygen(&args, session),
+        Command::Sign(args) => trust::sign(args, session),
+        Command::Verify(args) => trust::verify(args, session),
+        Command::Sbom(args) => trust::sbom(args, session),
+        Command::Provenance(args) => trust::provenance(args, session),
     }
 }

@@ -10,6 +10,7 @@ use idp_package::describe::Description;
 use serde::Serialize;
 
 use super::super::{Context, Error};
+use super::images;
 use super::subject::{Subject, pipeline, selection};
 use crate::config::env;
 
@@ -110,8 +111,13 @@ fn sink_of(text: &str) -> Option<String> {
 
 /// What is to be said about a package that does not stand in its directory.
 pub(super) async fn facts(context: &Context, package: &Package, origin: &Origin) -> Result<Facts, Error> {
-    let mut facts =
-        Facts { source: origin.source.clone(), revision: origin.revision.clone(), ..Facts::default() };
+    let found = images::recorded(images::scan(package)?, super::lock::read(&package.directory)?.as_ref());
+    let mut facts = Facts {
+        source: origin.source.clone(),
+        revision: origin.revision.clone(),
+        images: found,
+        ..Facts::default()
+    };
     if origin.git {
         let git = Git { directory: &package.directory };
         facts.created = git.ask(&["log", "-1", "--format=%ct"]).await?.parse().unwrap_or_default();

@@ -62,11 +62,17 @@ pub fn bump(directory: &Path, to: Option<&str>) -> Result<Bumped, Error> {
     Ok(Bumped { name, version: next, before: Some(before), files })
 }
 
-fn write(path: &Path, text: &str) -> Result<(), Error> {
+/// Puts a text in the place of a file, whole or not at all.
+pub(super) fn write(path: &Path, text: &str) -> Result<(), Error> {
     use std::io::Write as _;
+    use std::os::unix::fs::PermissionsExt as _;
     let io = |error| Error::Io { what: path.display().to_string(), error };
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mode = std::fs::metadata(path).map_err(io)?.permissions();
+    let mode = match std::fs::metadata(path) {
+        Ok(metadata) => metadata.permissions(),
+        // What a new file gets.
+        Err(_) => std::fs::Permissions::from_mode(0o644),
+    };
     let mut file = tempfile::NamedTempFile::new_in(parent).map_err(io)?;
     file.write_all(text.as_bytes()).map_err(io)?;
     std::fs::set_permissions(file.path(), mode).map_err(io)?;

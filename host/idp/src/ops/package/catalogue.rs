@@ -57,13 +57,19 @@ impl<'a> Registries<'a> {
         Ok((session, repository))
     }
 
-    async fn config(&self, session: &Session, repository: &Repository, blob: &Descriptor) -> Result<Bytes, CatalogueError> {
+    async fn config(
+        &self,
+        session: &Session,
+        repository: &Repository,
+        blob: &Descriptor,
+    ) -> Result<Bytes, CatalogueError> {
         if blob.size > MAX_CONFIG {
             return Err(CatalogueError::Unusable(format!("its config has {} bytes", blob.size)));
         }
         if let Some(cache) = &self.cache {
             let (cache, wanted) = (Arc::clone(cache), blob.clone());
-            let kept = tokio::task::spawn_blocking(move || cache.get_verified(&wanted)).await.unwrap_or_default();
+            let kept =
+                tokio::task::spawn_blocking(move || cache.get_verified(&wanted)).await.unwrap_or_default();
             if let Some(kept) = kept
                 && let Ok(bytes) = whole(kept.read_from(0)).await
             {

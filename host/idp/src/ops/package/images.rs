@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures_util::StreamExt as _;
 use idp_oci::manifest::{Descriptor, Shape};
 use idp_oci::name::{Reference, Registry};
+use idp_oci::source::{Content, Tree};
 use idp_package::build::Package;
 use idp_package::config;
-use idp_package::kube::{self, Files, Scan};
+use idp_package::kube::{self, File, Files, Scan};
 use idp_package::resolve::{Location, Lock, LockedImage};
 
 use super::super::session;
@@ -24,15 +25,30 @@ pub fn scan(package: &Package) -> Result<Vec<String>, Error> {
     if package.manifest.spec.images == idp_package::manifest::Images::None {
         return Ok(Vec::new());
     }
-    let files = Files::of_tree(&package.tree);
-    let scan = Scan::new(&files, Some(&package.manifest));
-    let found: BTreeSet<String> = kube::images(&scan).into_iter().filter_map(|image| image.reference).collect();
+    let files = files_of(&package.tree);
+    let scan = Scan::new(&files, None);
+    let found: BTreeSet<String> =
+        kube::images(&scan).into_iter().filter_map(|image| image.reference).collect();
     Ok(found.into_iter().collect())
+}
+
+/// The files of a tree, to be looked into.
+pub(super) fn files_of(tree: &Tree) -> Files {
+    let mut files = Files::new();
+    for (name, file) in tree.files() {
+        let seen = match &file.content {
+            Content::Path(path) => File::disk(path, file.size, file.executable),
+            Content::Bytes(bytes) => File::bytes(bytes.clone(), file.executable),
+        };
+        files.insert(name, seen);
+    }
+    files
 }
 
 /// As the config blob has them: what the lock says their tags mean.
 pub fn recorded(found: Vec<String>, lock: Option<&Lock>) -> Vec<config::Image> {
-    let locked = |reference: &str| lock.and_then(|lock| lock.images.iter().find(|image| image.r#ref == reference));
+    let locked =
+        |reference: &str| lock.and_then(|lock| lock.images.iter().find(|image| image.r#ref == reference));
     found
         .into_iter()
         .map(|reference| {
@@ -67,7 +83,11 @@ pub async fn add(
     let mut all: BTreeMap<String, LockedImage> =
         lock.images.drain(..).map(|image| (image.r#ref.clone(), image)).collect();
     for reference in found {
-        all.entry(reference.clone()).or_insert(LockedImage { r#ref: reference, digest: None, platforms: Vec::new() });
+        all.entry(reference.clone()).or_insert(LockedImage {
+            r#ref: reference,
+            digest: None,
+            platforms: Vec::new(),
+        });
     }
     for (reference, image) in &mut all {
         if let (None, Some(kept)) = (&image.digest, kept.get(reference.as_str())) {
@@ -100,7 +120,8 @@ pub async fn add(
 /// What a reference means now.
 async fn look_up(context: &Context, text: &str) -> Result<LockedImage, Error> {
     let reference = Reference::parse(text, None::<&Registry>)?;
-    let location = Location { registry: reference.registry.clone(), repository: reference.repository.clone() };
+    let location =
+        Location { registry: reference.registry.clone(), repository: reference.repository.clone() };
     let place = location.rewritten(&context.registries.rewrites);
     let subject = session::Subject {
         registry: &place.registry,

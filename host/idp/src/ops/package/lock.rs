@@ -61,7 +61,9 @@ pub struct Locked {
 impl Request {
     fn options(&self, context: &Context) -> Result<Options, Error> {
         let kubernetes = match &self.kubernetes {
-            Some(text) => Some(Facts::kubernetes(text).map_err(|error| Error::Usage(format!("--kube-version: {error}")))?),
+            Some(text) => Some(
+                Facts::kubernetes(text).map_err(|error| Error::Usage(format!("--kube-version: {error}")))?,
+            ),
             None => None,
         };
         let apis = (!self.apis.is_empty()).then(|| self.apis.iter().cloned().collect());
@@ -77,9 +79,14 @@ impl Request {
 }
 
 /// Where `./name` starts.
-async fn base(context: &Context, package: &Package, repository: Option<&str>) -> Result<Option<Location>, Error> {
+async fn base(
+    context: &Context,
+    package: &Package,
+    repository: Option<&str>,
+) -> Result<Option<Location>, Error> {
     let metadata = &package.manifest.metadata;
-    let relative = |repository: &Option<String>| repository.as_deref().is_none_or(|text| !text.starts_with("oci://"));
+    let relative =
+        |repository: &Option<String>| repository.as_deref().is_none_or(|text| !text.starts_with("oci://"));
     let needs = package.manifest.spec.dependencies.iter().any(|dependency| relative(&dependency.repository));
     let text = match repository {
         Some(text) => text.strip_prefix("oci://").unwrap_or(text).to_owned(),
@@ -99,7 +106,9 @@ async fn base(context: &Context, package: &Package, repository: Option<&str>) ->
 pub fn read(directory: &Path) -> Result<Option<Lock>, Error> {
     let file = directory.join(LOCK_FILE);
     match std::fs::read_to_string(&file) {
-        Ok(text) => Lock::parse(&text).map(Some).map_err(|error| Error::Unfit(format!("{}: {error}", file.display()))),
+        Ok(text) => {
+            Lock::parse(&text).map(Some).map_err(|error| Error::Unfit(format!("{}: {error}", file.display())))
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(Error::Io { what: file.display().to_string(), error }),
     }
@@ -116,7 +125,8 @@ pub async fn lock(context: &Context, request: &Request) -> Result<Locked, Error>
     let mut unknown_images = Vec::new();
     if request.images {
         let found = images::scan(&package)?;
-        unknown_images = images::add(context, &mut resolution.lock, found, before.as_ref(), request.fresh).await?;
+        unknown_images =
+            images::add(context, &mut resolution.lock, found, before.as_ref(), request.fresh).await?;
     }
     let file = request.directory.join(LOCK_FILE);
     let text = resolution.lock.to_text().map_err(|error| Error::Unfit(error.to_string()))?;

@@ -6,14 +6,23 @@
 //! | [`build`] | a directory to a file, a layout or a registry |
 //! | [`push`] | to a registry: versions are immutable, other tags are asked for |
 //! | [`show`], [`pull`] | what is in one; its files |
+//! | [`validate`], [`diff`] | rules over its files; what differs between two |
+//! | [`lock`], [`catalogue`], [`images`] | dependencies and images to exact ones, asked of registries |
+//! | [`trust`] | signatures, SBOMs, provenance |
 //! | [`scaffold`], [`bump`] | a new one to start from; its version, raised |
 
 pub mod build;
 pub mod bump;
+pub mod catalogue;
+pub mod diff;
+pub mod images;
+pub mod lock;
 pub mod pull;
 pub mod push;
 pub mod scaffold;
 pub mod show;
 pub mod subject;
+pub mod trust;
+pub mod validate;
 
 pub use subject::Subject;

@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 
+use idp_oci::client::Event;
 use idp_package::describe::Description;
+use idp_package::trust::policy::Decision;
 use serde::Serialize;
 
 use super::super::{Context, Error};
-use super::Subject;
+use super::{Subject, trust};
 
 /// What was pulled.
 #[derive(Debug, Serialize)]
@@ -33,6 +35,9 @@ pub async fn pull(context: &Context, text: &str, directory: Option<PathBuf>) -> 
     if matches!(subject, Subject::Directory(_)) {
         return Err(Error::Usage(format!("`{text}` is a directory here, and nothing to pull")));
     }
+    if let Subject::Remote(remote) = &subject {
+        allowed(context, &trust::by_policy(context, remote).await?)?;
+    }
     let (name, pinned) = match &subject {
         Subject::Remote(remote) => {
             let name = remote.reference.repository.as_str().rsplit('/').next().unwrap_or("package");
@@ -44,4 +49,19 @@ pub async fn pull(context: &Context, text: &str, directory: Option<PathBuf>) -> 
     subject.unpack(context, &destination).await?;
     let (description, _) = subject.describe().await?;
     Ok(Pulled { subject: text.to_owned(), pinned, destination, description })
+}
+
+/// Ends what is not to be used; says what is used nevertheless.
+pub(super) fn allowed(context: &Context, verified: &trust::Verified) -> Result<(), Error> {
+    let pinned = &verified.pinned;
+    match &verified.decision {
+        Decision::Refused { reason } => Err(Error::Refused(format!(
+            "{pinned} is not to be used (`verification` in registries.yaml): {reason}"
+        ))),
+        Decision::Warned { reason } => {
+            context.progress.event(Event::Warning { text: format!("{pinned}: {reason}") });
+            Ok(())
+        }
+        Decision::Verified { .. } | Decision::NotAsked => Ok(()),
+    }
 }

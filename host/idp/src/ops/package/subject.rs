@@ -18,6 +18,7 @@ use idp_package::manifest;
 use super::super::context::To;
 use super::super::session::{self, Session};
 use super::super::{Context, Error};
+use super::images;
 
 /// A package, wherever it is.
 #[derive(Debug)]
@@ -114,7 +115,9 @@ impl Subject {
     pub async fn describe(self) -> Result<(Description, Option<Bytes>), Error> {
         let (manifest, told) = match self {
             Self::Directory(package) => {
-                let source = package.into_source(Facts::default())?;
+                let found = images::scan(&package)?;
+                let images = images::recorded(found, super::lock::read(&package.directory)?.as_ref());
+                let source = package.into_source(Facts { images, ..Facts::default() })?;
                 let gathered = Gathered::of(source, &selection()).await.map_err(pipeline)?;
                 told_of(&gathered).await?
             }

@@ -123,7 +123,12 @@ pub struct Verified {
 ///
 /// # Errors
 /// A key cannot be read, or the registry does not say what refers to the package.
-pub async fn verify(context: &Context, text: &str, keys: &[PathBuf], least: usize) -> Result<Verified, Error> {
+pub async fn verify(
+    context: &Context,
+    text: &str,
+    keys: &[PathBuf],
+    least: usize,
+) -> Result<Verified, Error> {
     let remote = Remote::of(context, text).await?;
     if keys.is_empty() {
         return by_policy(context, &remote).await;
@@ -134,13 +139,16 @@ pub async fn verify(context: &Context, text: &str, keys: &[PathBuf], least: usiz
         .collect::<Result<Vec<_>, key::KeyError>>()
         .map_err(trust)?;
     let found =
-        registry::signatures(&remote.session.client, &remote.repository, remote.manifest.digest(), &named).await;
+        registry::signatures(&remote.session.client, &remote.repository, remote.manifest.digest(), &named)
+            .await;
     let found = found.map_err(|error| failed(&remote, error))?;
     let signers = found.signers().len();
     let decision = if signers >= least.max(1) {
         Decision::Verified { signatures: signers }
     } else {
-        Decision::Refused { reason: format!("{signers} of the keys signed it, and {} were asked for", least.max(1)) }
+        Decision::Refused {
+            reason: format!("{signers} of the keys signed it, and {} were asked for", least.max(1)),
+        }
     };
     Ok(Verified { pinned: pinned(&remote), decision, found: Some(found) })
 }
@@ -202,7 +210,8 @@ pub async fn sbom(context: &Context, request: &SbomRequest) -> Result<Made, Erro
         Some(key) => sbom::attest(descriptor, request.format, &package, key),
         None => sbom::attach(descriptor, request.format, &package),
     };
-    let pushed = push(context, &remote, &referrer.map_err(trust)?).await.map_err(|error| failed(&remote, error))?;
+    let pushed =
+        push(context, &remote, &referrer.map_err(trust)?).await.map_err(|error| failed(&remote, error))?;
     Ok(Made::Attached(Attached { what: "sbom", pinned: pinned(&remote), pushed, signed: key.is_some() }))
 }
 
@@ -251,7 +260,8 @@ pub async fn provenance(context: &Context, request: &ProvenanceRequest) -> Resul
         ("source", description.source.clone()),
         ("revision", description.revision.clone()),
     ];
-    let parameters = parameters.into_iter().filter_map(|(key, value)| Some((key.to_owned(), Value::from(value?))));
+    let parameters =
+        parameters.into_iter().filter_map(|(key, value)| Some((key.to_owned(), Value::from(value?))));
     let mut materials: Vec<Material> = locked(&description)?
         .map(|lock| {
             lock.packages
@@ -289,19 +299,32 @@ pub async fn provenance(context: &Context, request: &ProvenanceRequest) -> Resul
         Some(key) => signing::attest(descriptor, &statement, key, created),
         None => signing::state(descriptor, &statement, created),
     };
-    let pushed = push(context, &remote, &referrer.map_err(trust)?).await.map_err(|error| failed(&remote, error))?;
-    Ok(Made::Attached(Attached { what: "provenance", pinned: pinned(&remote), pushed, signed: key.is_some() }))
+    let pushed =
+        push(context, &remote, &referrer.map_err(trust)?).await.map_err(|error| failed(&remote, error))?;
+    Ok(Made::Attached(Attached {
+        what: "provenance",
+        pinned: pinned(&remote),
+        pushed,
+        signed: key.is_some(),
+    }))
 }
 
 fn locked(description: &Description) -> Result<Option<Lock>, Error> {
-    let Some(lock) = description.config.as_ref().and_then(|config| config.lock.clone()) else { return Ok(None) };
-    serde_json::from_value(lock).map(Some).map_err(|error| Error::Unfit(format!("the lock in the package: {error}")))
+    let Some(lock) = description.config.as_ref().and_then(|config| config.lock.clone()) else {
+        return Ok(None);
+    };
+    serde_json::from_value(lock)
+        .map(Some)
+        .map_err(|error| Error::Unfit(format!("the lock in the package: {error}")))
 }
 
 /// What an SBOM tells of a package of ours.
 fn facts(description: &Description, remote: Option<&Remote>) -> Result<PackageFacts, Error> {
     let Some(config) = &description.config else {
-        return Err(Error::Unfit("it does not list its files, so there is nothing to make an SBOM of; it was not built by idp".to_owned()));
+        return Err(Error::Unfit(
+            "it does not list its files, so there is nothing to make an SBOM of; it was not built by idp"
+                .to_owned(),
+        ));
     };
     let metadata = &config.package.metadata;
     let hex = |digest: &Digest| digest.hex().to_owned();
@@ -310,14 +333,20 @@ fn facts(description: &Description, remote: Option<&Remote>) -> Result<PackageFa
         name: metadata.name.clone(),
         version: metadata.version.clone(),
         digest: description.digest.clone(),
-        repository: remote.map(|remote| format!("{}/{}", remote.reference.registry, remote.reference.repository)),
+        repository: remote
+            .map(|remote| format!("{}/{}", remote.reference.registry, remote.reference.repository)),
         description: metadata.description.clone(),
         licenses: metadata.licenses.clone(),
         supplier: metadata.maintainers.first().map(|person| person.name.clone()),
         files: config
             .files
             .iter()
-            .map(|file| FileFacts { path: file.path.clone(), size: file.size, sha256: hex(&file.digest), sha1: None })
+            .map(|file| FileFacts {
+                path: file.path.clone(),
+                size: file.size,
+                sha256: hex(&file.digest),
+                sha1: None,
+            })
             .collect(),
         images: config
             .images
