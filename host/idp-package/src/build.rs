@@ -132,6 +132,19 @@ impl Package {
         Ok(Self { directory: directory.to_owned(), manifest, tree, chart, lock, documents })
     }
 
+    /// One that was built before, with other content: files as they are in the archive, and what its config said.
+    ///
+    /// # Errors
+    /// It is a chart, and there is no `Chart.yaml` that fits it.
+    pub fn again(config: Config, tree: Tree) -> Result<Self, PackageError> {
+        let chart = match config.package.spec.r#type {
+            Type::Helm => Some(chart_of(&tree, &config.package)?),
+            _ => None,
+        };
+        let Config { package, lock, documents, .. } = config;
+        Ok(Self { directory: PathBuf::new(), manifest: package, tree, chart, lock, documents })
+    }
+
     /// `name:version`.
     pub fn reference(&self) -> String {
         format!("{}:{}", self.manifest.metadata.name, self.manifest.metadata.version)

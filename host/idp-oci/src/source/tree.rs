@@ -200,6 +200,14 @@ impl Tree {
         Ok(())
     }
 
+    /// Writes its tar.
+    ///
+    /// # Errors
+    /// A file cannot be read or changed meanwhile; `out` takes no more.
+    pub fn write_to(self, out: &mut dyn io::Write) -> io::Result<u64> {
+        io::copy(&mut self.into_reader(), out)
+    }
+
     /// Its tar.
     pub(crate) fn into_reader(self) -> TreeReader {
         TreeReader { entries: self.entries.into_iter(), state: State::Between, packed: Vec::new() }

@@ -4,10 +4,12 @@
 //! |---|---|
 //! | `make` | `new`, `build`, `version` |
 //! | `transfer` | `push`, `pull`, `show` |
+//! | `carry` | `export`, `import` |
 //! | `check` | `validate`, `rules`, `diff` |
 //! | `resolve` | `lock`, `update`, `deps` |
 //! | `trust` | `keygen`, `sign`, `verify`, `sbom`, `provenance` |
 
+mod carry;
 mod check;
 mod make;
 mod resolve;
@@ -44,6 +46,8 @@ enum Command {
     Lock(resolve::LockArgs),
     Update(resolve::UpdateArgs),
     Deps(resolve::DepsArgs),
+    Export(carry::ExportArgs),
+    Import(carry::ImportArgs),
     Keygen(trust::KeygenArgs),
     Sign(trust::SignArgs),
     Verify(trust::VerifyArgs),
@@ -65,6 +69,8 @@ pub(super) fn run(args: Args, session: &Session) -> Result<(), Stop> {
         Command::Lock(args) => resolve::lock(args, session),
         Command::Update(args) => resolve::update(args, session),
         Command::Deps(args) => resolve::deps(args, session),
+        Command::Export(args) => carry::export(args, session),
+        Command::Import(args) => carry::import(args, session),
         Command::Keygen(args) => trust::keygen(&args, session),
         Command::Sign(args) => trust::sign(args, session),
         Command::Verify(args) => trust::verify(args, session),

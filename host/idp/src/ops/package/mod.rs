@@ -9,10 +9,12 @@
 //! | [`validate`], [`diff`] | rules over its files; what differs between two |
 //! | [`lock`], [`catalogue`], [`images`] | dependencies and images to exact ones, asked of registries |
 //! | [`trust`] | signatures, SBOMs, provenance |
+//! | [`carry`] | everything that belongs to one, to where there is no network |
 //! | [`scaffold`], [`bump`] | a new one to start from; its version, raised |
 
 pub mod build;
 pub mod bump;
+pub mod carry;
 pub mod catalogue;
 pub mod diff;
 pub mod images;
