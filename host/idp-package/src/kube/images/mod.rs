@@ -1,7 +1,7 @@
 //! The image references of a package, with their places: what runs in pods, what kustomizations put in its place,
 //! what values of charts say.
 //!
-//! Templates are not rendered: an image that only a template puts together is not found.
+//! Templates are not rendered: what stands in one without braces is found, what it puts together is not.
 
 mod kustomized;
 mod values;
@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
+use super::files::LARGEST_TEXT;
 use super::node::{Entry, Node, is_placeholder};
 use super::object::Object;
 use super::reference::normalise;
@@ -31,6 +32,8 @@ pub enum Source {
     Kustomize,
     /// Values of a chart in the package.
     Values,
+    /// A line of a chart's template that has no braces.
+    Template,
     /// Values for a chart in an Application, ApplicationSet or HelmRelease.
     AppValues,
 }
@@ -104,7 +107,25 @@ pub fn images(scan: &Scan<'_>) -> Vec<Image> {
             of_values(path, document, Source::Values, app_version, None, &mut found);
         }
     }
+    for (path, _) in scan.scanned.iter().filter(|(_, scanned)| scanned.role == Role::Template) {
+        of_template(scan, path, &mut found);
+    }
     found.into_iter().collect()
+}
+
+/// Lines like `image: quay.io/a/b:1` of a template, which is no YAML.
+fn of_template(scan: &Scan<'_>, path: &str, images: &mut BTreeSet<Image>) {
+    let Some(bytes) = scan.files.get(path).and_then(|file| file.read(LARGEST_TEXT).ok()) else { return };
+    let Ok(text) = std::str::from_utf8(&bytes) else { return };
+    for (line, at) in text.lines().zip(1_u32..) {
+        let key = line.trim_start_matches([' ', '-']);
+        let Some(value) = key.strip_prefix("image:") else { continue };
+        let value = value.split(" #").next().unwrap_or_default().trim().trim_matches(['"', '\'']);
+        if looks_like_image(value) && !is_placeholder(value) {
+            let column = u32::try_from(line.len() - key.len() + 1).unwrap_or(u32::MAX);
+            images.insert(Image::new(path, (at, column), value.to_owned(), Source::Template));
+        }
+    }
 }
 
 /// The images of a whole object.
@@ -312,6 +333,15 @@ spec:
             ("b/kustomization.yaml", "resources: [../a]\n"),
         ];
         assert_eq!(found(&circle), [""; 0]);
+    }
+
+    #[test]
+    fn of_lines_of_templates() {
+        let template = "{{- if .a }}\n  - image: quay.io/a/b:1 # why\n    image: \"{{ .b }}:1\"\n    image: 'x/y'\n    image: word\n{{- end }}\n";
+        assert_eq!(
+            found(&[("c/Chart.yaml", "name: c\n"), ("c/templates/t.yaml", template)]),
+            ["c/templates/t.yaml:2 quay.io/a/b:1", "c/templates/t.yaml:4 docker.io/x/y"]
+        );
     }
 
     #[test]
