@@ -40,6 +40,7 @@ pub struct FileChange {
 
 pub(super) fn compare(old: &Scan<'_>, new: &Scan<'_>, options: Options) -> Vec<FileChange> {
     let mut left = options.lines;
+    let secrets: BTreeSet<&str> = secrets(old).chain(secrets(new)).collect();
     let paths = old.files.iter().chain(new.files.iter()).map(|(path, _)| path);
     let mut changes = Vec::new();
     for path in paths.collect::<BTreeSet<_>>() {
@@ -64,7 +65,7 @@ pub(super) fn compare(old: &Scan<'_>, new: &Scan<'_>, options: Options) -> Vec<F
             not_shown: None,
         };
         if let (Some(before), Some(after)) = (before, after) {
-            if has_secret(old, path) || has_secret(new, path) {
+            if secrets.contains(path) {
                 found.not_shown = Some("it holds a Secret");
             } else {
                 match lines(path, before, after, options.context) {
@@ -87,8 +88,10 @@ pub(super) fn compare(old: &Scan<'_>, new: &Scan<'_>, options: Options) -> Vec<F
     changes
 }
 
-fn has_secret(scan: &Scan<'_>, path: &str) -> bool {
-    scan.objects().iter().chain(&scan.patches()).any(|object| object.file == path && object.is("", "Secret"))
+/// The files whose lines would show what a Secret holds.
+fn secrets<'a>(scan: &'a Scan<'_>) -> impl Iterator<Item = &'a str> {
+    let objects = scan.objects().into_iter().chain(scan.patches());
+    objects.filter(|object| object.is("", "Secret")).map(|object| object.file)
 }
 
 fn is_same(one: &File, other: &File) -> bool {
@@ -109,6 +112,11 @@ fn lines(path: &str, before: &File, after: &File, context: usize) -> Result<Stri
     let text =
         |bytes| std::str::from_utf8(bytes).ok().filter(|text| !text.contains('\0')).ok_or("it is no text");
     let (before, after) = (text(&before)?, text(&after)?);
+    // In a template, or in YAML that cannot be read, it is not found as an object.
+    let secret = |line: &str| matches!(line.trim_start_matches(['-', ' ']).trim_end(), "kind: Secret");
+    if before.lines().chain(after.lines()).any(secret) {
+        return Err("it holds a Secret");
+    }
     if before.lines().count() + after.lines().count() > MOST_LINES {
         return Err(large);
     }

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
-use serde_json::Value;
 
 use crate::kube::{Object, ObjectKey, Scan};
 
@@ -42,7 +41,7 @@ pub(super) fn compare(old: &Scan<'_>, new: &Scan<'_>) -> Vec<ObjectChange> {
         let object = key.0.clone();
         match (old.get(key), new.get(key)) {
             (Some(before), Some(after)) => {
-                let fields = compare_fields(&value(before), &value(after));
+                let fields = fields_of(before, after);
                 if !fields.is_empty() {
                     let file = after.file.to_owned();
                     changes.push(ObjectChange { object, change: Change::Changed, file, fields });
@@ -85,20 +84,19 @@ fn moved<'a>(mut known: Known<'a>, key: &ObjectKey) -> Known<'a> {
     known
 }
 
-/// An object as a value; what a Secret holds is only told apart.
-fn value(object: &Object<'_>) -> Value {
-    let mut value = to_json(object.node);
-    if object.is("", "Secret") {
-        for section in ["data", "stringData"] {
-            if let Some(Value::Object(entries)) = value.get_mut(section) {
-                for content in entries.values_mut() {
-                    let digest = ring::digest::digest(&ring::digest::SHA256, content.to_string().as_bytes());
-                    let digest: String =
-                        digest.as_ref()[..4].iter().map(|byte| format!("{byte:02x}")).collect();
-                    *content = Value::String(format!("(not shown, {digest})"));
+/// What differs in an object; of what a Secret holds, only that it does.
+fn fields_of(before: &Object<'_>, after: &Object<'_>) -> Vec<FieldChange> {
+    let mut fields = compare_fields(&to_json(before.node), &to_json(after.node));
+    if before.is("", "Secret") {
+        for field in &mut fields {
+            // kubectl keeps a copy of the whole object in an annotation.
+            let holds = |start: &str| field.path.starts_with(start);
+            if holds("data") || holds("stringData") || holds("metadata.annotations") {
+                for value in [&mut field.old, &mut field.new].into_iter().flatten() {
+                    "(not shown)".clone_into(value);
                 }
             }
         }
     }
-    value
+    fields
 }

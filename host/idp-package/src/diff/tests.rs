@@ -53,7 +53,34 @@ fn packages_are_compared_in_four_ways() {
     let found = diff(old, new, Options::default());
     let text = found.to_string();
     assert!(!text.contains("hunter"));
-    insta::assert_snapshot!(text, @"");
+    insta::assert_snapshot!(text, @r#"
+    metadata (2)
+      ~ metadata.version: 1.0.0 -> 1.1.0
+      ~ spec.dependencies[name=b].version: ^1 -> ^2
+
+    objects (3)
+      - Namespace n
+      ~ Secret s
+          ~ stringData.password: (not shown) -> (not shown)
+      ~ Deployment.apps a
+          + spec.paused: true
+          - spec.replicas: 1
+          ~ spec.template.spec.containers[name=app].image: r.example/app:1 -> r.example/app:2
+          - spec.template.spec.containers[name=side]: {"image":"r.example/side:1","name":"side"}
+
+    images (2)
+      ~ r.example/app:1 -> r.example/app:2
+      - r.example/side:1
+
+    files (7)
+      - a.yaml
+      ~ b.bin, lines not shown: it is no text
+      + c.yaml
+      - gone.yaml
+      + moved/a.yaml
+      ~ run.sh, executable now
+      ~ s.yaml, lines not shown: it holds a Secret
+    "#);
     let json = serde_json::to_string(&found).expect("JSON");
     assert!(!json.contains("hunter") && json.contains("\"change\":\"changed\""));
     let same = diff(new, new, Options::default());

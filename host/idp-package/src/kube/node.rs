@@ -125,7 +125,9 @@ impl Node {
     pub fn is_placeholder(&self) -> bool {
         match &self.value {
             Value::Scalar(_, text) => is_placeholder(text),
-            _ => false,
+            // Braces of a template without quotes are a mapping whose key is a mapping.
+            Value::Map(entries) => entries.iter().any(|entry| entry.key.is_empty()),
+            Value::List(_) => false,
         }
     }
 }

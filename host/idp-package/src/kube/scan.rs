@@ -203,7 +203,9 @@ impl<'a> Scan<'a> {
         let mut objects = Vec::new();
         for (path, scanned) in self.scanned.iter().filter(|(_, scanned)| wanted(scanned.role)) {
             for object in scanned.documents.iter().filter_map(|node| Object::of(path, node)) {
-                let items = object.at(&["items"]).filter(|_| object.is("", "List"));
+                let items = object.at(&["items"]).filter(|items| {
+                    object.kind().ends_with("List") && matches!(items.value, super::node::Value::List(_))
+                });
                 match items {
                     Some(items) => {
                         objects.extend(items.items().iter().filter_map(|node| Object::of(path, node)));

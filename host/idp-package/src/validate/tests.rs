@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use proptest::prelude::*;
+
 use super::{Level, Report, Settings, Severity, rule, rules, validate};
 use crate::kube::{File, Files};
 
@@ -66,20 +68,53 @@ fn the_manifest_and_its_files() {
         .replace("description: d", "description: ''")
         .replace("path: manifests", "path: nowhere, renderer: helm")
         .replace("== README.md", "== other.md");
-    insta::assert_snapshot!(told(&text), @"");
+    insta::assert_snapshot!(told(&text), @r#"
+    idp-package.yaml: info: there is no description (manifest-description)
+    idp-package.yaml: info: nothing says under which licence the package is (manifest-licence)
+      write `licenses: Apache-2.0`, or another SPDX expression, below `metadata`
+    idp-package.yaml: info: there is no README.md (manifest-readme)
+    idp-package.yaml:3:60: error: metadata.icon: there is no file `icon.svg` in the package (manifest-file-missing)
+      add the file, or take the line out
+    idp-package.yaml:7:27: error: `nowhere` is not in the package (manifest-target)
+    "#);
     assert_eq!(found(&MANIFEST.replace("type: manifests", "type: x")), ["manifest-invalid"]);
 }
 
 #[test]
 fn names_of_files() {
     let text = "== a\\b\n== c../d\n== A/x\n== a/y\n== nul.txt\n== e\u{301}\n== \u{e9}\n== p.png\n== .sourceignore\n== x/.argocd-source.yaml\na: 1\n";
-    insta::assert_snapshot!(told(text), @"");
+    insta::assert_snapshot!(told(text), @r#"
+    .sourceignore: warning: Flux leaves out what this file names (archive-sourceignore)
+      leave the files out of the package instead: `spec.content.exclude`
+    a/y: error: on some file systems this is the same as `A` (archive-twins)
+      rename one of them
+    a\b: error: the name has a backslash (archive-name)
+      rename it
+    c../d: error: the name has a part that ends in `..`, and Flux refuses every archive with one (archive-name)
+      rename it
+    nul.txt: warning: `nul.txt` cannot be a name on Windows (archive-reserved-name)
+      rename it
+    p.png: warning: Flux leaves this file out; where Flux deploys the package it is missing (archive-flux-drops)
+      if nothing deployed needs it, take it out of the package or ignore this rule
+    x/.argocd-source.yaml: warning: Argo CD takes parameters from this file over those of the Application (archive-argocd-source)
+    é: error: on some file systems this is the same as `é` (archive-twins)
+      rename one of them
+    "#);
 }
 
 #[test]
 fn yaml_that_is_wrong() {
     let text = "== a.yaml\na: 1\na: 2\n== b.yaml\na:\n\t- b\n== c.yaml\na: b: c\n== d.yaml\na: {{ .x }}\n== e.json\n{\"a\": }\n";
-    insta::assert_snapshot!(told(text), @"");
+    insta::assert_snapshot!(told(text), @r#"
+    a.yaml:2:1: error: the key `a` is there twice, first on line 1 (yaml-duplicate-key)
+      take one of them out
+    b.yaml:2:2: error: tabs disallowed within this context (block indentation) (yaml-tab)
+      use spaces
+    c.yaml:1:5: error: mapping values are not allowed in this context (yaml-syntax)
+    d.yaml:1:5: error: a key that is a list or a mapping; is it a template in braces that wants quotes? (yaml-key)
+      put the value in quotes
+    e.json:1:7: warning: expected value (yaml-syntax)
+    "#);
 }
 
 #[test]
@@ -129,7 +164,61 @@ apiVersion: v1
 kind: Service
 spec: {ports: [{name: x}]}
 ";
-    insta::assert_snapshot!(told(text), @"");
+    insta::assert_snapshot!(told(text), @r#"
+    a.yaml:3:18: error: `Bad_Name` cannot name a Deployment: at most 253 lower-case letters, digits, dashes and dots; letters or digits beside dots (kube-name)
+    a.yaml:5:13: error: spec.replicas: a whole number belongs here, and this is a text (kube-type)
+      write it without quotes
+    a.yaml:10:116: error: spec.template.spec.containers[0].imagePulPolicy: `imagePulPolicy` is no field of Container (kube-unknown-field)
+      `imagePullPolicy` is meant?
+    a.yaml:12:13: error: Kubernetes 1.25 dropped CronJob of batch/v1beta1 (kube-removed-api)
+      write `apiVersion: batch/v1` and what its fields want
+    a.yaml:16:13: warning: Kubernetes v1.36.2 has no Deploymet in apps/v1 (kube-unknown-kind)
+    a.yaml:23:11: error: data.a: a text belongs here, and this is a number (`1`) (kube-type)
+      put it in quotes: "1"
+    a.yaml:25:1: error: ConfigMap a is also in a.yaml on line 20 (kube-duplicate)
+      rename one of them, or take it out
+    a.yaml:31:41: warning: a ClusterRole has no namespace (kube-namespace)
+      take the line out
+    a.yaml:33:1: error: `apiVersion` is missing; without it this is no Kubernetes object (kube-no-kind)
+    a.yaml:40:1: error: this Service has no `metadata.name` (kube-no-name)
+    a.yaml:42:16: error: spec.ports[0]: `port` of ServicePort is missing (kube-required)
+    "#);
+}
+
+#[test]
+fn duplicates_are_certain_only_where_they_are_deployed_together() {
+    let severities = |text: &str| {
+        report(text).findings.iter().map(|finding| (finding.rule, finding.severity)).collect::<Vec<_>>()
+    };
+    let duplicate = |severity| vec![("kube-duplicate", severity)];
+    assert_eq!(severities(&format!("== x/a.yaml\n{POD}---\n{POD}")), duplicate(Severity::Error));
+    assert_eq!(severities(&format!("== x/a.yaml\n{POD}== x/b.yaml\n{POD}")), duplicate(Severity::Warning));
+    assert_eq!(severities(&format!("== x/a.yaml\n{POD}== y/b.yaml\n{POD}")), []);
+    let deployed = format!("{MANIFEST}== manifests/a.yaml\n{POD}== manifests/b.yaml\n{POD}");
+    assert_eq!(severities(&deployed), duplicate(Severity::Error));
+}
+
+/// Found in packages of others: each of these was told once and is nothing wrong.
+#[test]
+fn what_is_right_is_left_alone() {
+    let text = "\
+== list.yaml
+apiVersion: v1
+kind: ConfigMapList
+items:
+- {apiVersion: v1, kind: ConfigMap, metadata: {name: a}}
+== secret.yaml
+apiVersion: v1
+kind: Secret
+metadata: {name: a}
+stringData: {admin.passwordMtime: '2018-09-26T01:47:01Z', tokenUrl: 'https://login.example/oauth'}
+";
+    assert_eq!(told(text), "");
+    let template = "== t.yaml\n{{- if .a }}\nspec: {{ .b }}\n{{- end }}\n{{- range .c }}\n";
+    assert_eq!(found(template), ["yaml-syntax"]);
+    assert_eq!(report(template).findings.len(), 1);
+    let braces = "== b.yaml\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata:\n  a: {{ b }}\n";
+    assert_eq!(found(braces), ["yaml-key"]);
 }
 
 #[test]
@@ -162,7 +251,13 @@ apiVersion: y.example/v1
 kind: Other
 metadata: {name: c}
 ";
-    insta::assert_snapshot!(told(text), @"");
+    insta::assert_snapshot!(told(text), @r#"
+    thing.yaml:4:7: error: spec: `size` is missing (kube-required)
+    thing.yaml:4:8: error: spec.sise: `sise` is no field (kube-unknown-field)
+      `size` is meant?
+    thing.yaml:6:13: warning: Thing has no served version `v2` (kube-unknown-kind)
+      there is: v1
+    "#);
     assert_eq!(
         report(text).unchecked.into_iter().collect::<Vec<_>>(),
         ["x.example/v2 Thing", "y.example/v1 Other"]
@@ -192,7 +287,26 @@ metadata: {name: a}
 == y/manifests/values.yaml
 a: 1
 ";
-    insta::assert_snapshot!(told(text), @"");
+    insta::assert_snapshot!(told(text), @r#"
+    app.yaml:5:3: error: the Application has no destination (argo-application)
+      add `destination: {server: "https://kubernetes.default.svc"}`
+    app.yaml:5:3: error: the Application has no project (argo-application)
+      add `project: default`
+    app.yaml:6:5: warning: the Application `a` deploys `x/manifests`, whose objects are all in directories below it, as x/manifests/deep/pod.yaml (argo-recurse)
+      add `recurse: true` (in an Application, below `directory`)
+    app.yaml:7:15: error: `x/manifests` and `y/manifests` both become the repository …-manifests (argo-cnoe-collision)
+      rename one of the directories
+    app.yaml:7:43: error: there is no directory `nowhere` in `y/manifests` (argo-cnoe-missing)
+    app.yaml:8:15: error: `cnoe://z` is `z`, and that is no directory of the package (argo-cnoe-missing)
+    app.yaml:8:15: error: this source has no `path`, no `chart` and no `ref` (argo-no-path)
+      add `path: .`, or the directory that is meant
+    app.yaml:9:15: warning: `cnoe://../out` leads out of the package (argo-cnoe-outside)
+      build the package from the directory that holds both
+    app.yaml:10:15: error: this source has no `path`, no `chart` and no `ref` (argo-no-path)
+      add `path: .`, or the directory that is meant
+    app.yaml:11:71: error: there is no file `a.yaml` in `y` (argo-values)
+    app.yaml:11:84: error: no source has `ref: w` (argo-values)
+    "#);
 }
 
 #[test]
@@ -200,7 +314,10 @@ fn what_flux_would_fail_on() {
     let text = format!(
         "{MANIFEST}== manifests/a.yaml\n{POD}== manifests/values.yaml\na: 1\n== manifests/k/kustomization.yaml\nresources: []\n== manifests/k/x.yaml\na: 1\n"
     );
-    insta::assert_snapshot!(told(&text), @"");
+    insta::assert_snapshot!(told(&text), @r#"
+    manifests/values.yaml:1:1: warning: Flux takes this for a Kubernetes object, and it has no apiVersion and kind (flux-not-an-object)
+      move it out of the deployed directory, or add a kustomization.yaml
+    "#);
 }
 
 #[test]
@@ -225,7 +342,20 @@ dependencies:
 == chart/templates/a.yaml
 a: {{ b }}
 ";
-    insta::assert_snapshot!(told(text), @"");
+    insta::assert_snapshot!(told(text), @r#"
+    chart/Chart.yaml: info: 1 templates are not rendered and not checked (helm-not-rendered)
+    chart/Chart.yaml:1:13: warning: a chart of Helm 2 (helm-api-version)
+      write `apiVersion: v2`
+    chart/Chart.yaml:2:7: error: the chart's name is `b`, and the package's is `a` (helm-identity)
+      make them the same
+    chart/Chart.yaml:3:10: error: `1.0` is no semantic version of three parts (helm-chart)
+      write MAJOR.MINOR.PATCH, for example 1.4.0
+    chart/Chart.yaml:3:10: error: the chart's version is `1.0`, and the package's is `1.0.0` (helm-identity)
+      make them the same
+    chart/Chart.yaml:5:3: warning: the dependency `redis` is not in charts/ (helm-dependency)
+      run `helm dependency build`, and keep its `charts/` in the package
+    chart/values.schema.json: error: the schema is not a JSON object (helm-schema)
+    "#);
 }
 
 #[test]
@@ -245,7 +375,22 @@ a: 1
 == d/kustomization.yaml
 resources: [../a]
 ";
-    insta::assert_snapshot!(told(text), @"");
+    insta::assert_snapshot!(told(text), @r#"
+    a/kustomization.yaml:1:13: error: there is no `a/x.yaml` (kustomize-missing)
+    a/kustomization.yaml:1:21: error: there is no kustomization in `b` (kustomize-directory)
+      name its files, or give it a kustomization.yaml
+    a/kustomization.yaml:1:27: error: there is no `c` (kustomize-missing)
+    a/kustomization.yaml:1:33: error: `../../out` is outside the package (kustomize-outside)
+      build the package from a directory that holds both
+    a/kustomization.yaml:1:44: warning: `https://example/x.yaml` is fetched when it is deployed (kustomize-remote)
+      keep a copy in the package
+    a/kustomization.yaml:2:1: info: `bases` is replaced by `resources` (kustomize-old-field)
+      `kustomize edit fix` writes `resources`
+    a/kustomization.yaml:2:9: error: `../d` builds on this kustomization, too (kustomize-circle)
+    a/kustomization.yaml:3:18: error: there is no `a/p.yaml` (kustomize-missing)
+    a/kustomization.yaml:4:40: error: there is no `a/data.txt` (kustomize-missing)
+    d/kustomization.yaml:1:13: error: `../a` builds on this kustomization, too (kustomize-circle)
+    "#);
 }
 
 #[test]
@@ -265,7 +410,20 @@ fn secrets_are_told_and_never_shown() {
     for secret in [&github, &aws, password, "MIIEvQ"] {
         assert!(!told.contains(secret));
     }
-    insta::assert_snapshot!(told, @"");
+    insta::assert_snapshot!(told, @r#"
+    .env:1:1: warning: `DB_PASSWORD` has a value (secret-dotenv)
+      take it out, and replace it where it is used: it is known now
+    c.yaml:3:33: error: a kubeconfig with a user's token (secret-kubeconfig)
+      take it out, and replace it where it is used: it is known now
+    k.pem:1:1: error: a private key (secret-private-key)
+      take it out, and replace it where it is used: it is known now
+    s.yaml:5:13: warning: `stringData.password` of a Secret has a value that looks real (secret-object)
+      let the cluster generate it, or bring it from a secret store (External Secrets, SOPS)
+    t.sh:1:7: error: a GitHub token (secret-token)
+      take it out, and replace it where it is used: it is known now
+    t.sh:2:5: error: an AWS access key (secret-token)
+      take it out, and replace it where it is used: it is known now
+    "#);
 }
 
 #[test]
@@ -279,13 +437,9 @@ fn the_user_has_the_last_word() {
         shown,
         [
             ("image-latest", Some("a.yaml")),
+            ("ignore-unknown", Some("b.yaml")),
             ("kube-duplicate", Some("b.yaml")),
-            ("ignore-unknown", Some("b.yaml"))
         ]
-        .map(|found| found)
-        .iter()
-        .copied()
-        .collect::<Vec<_>>()
     );
     assert_eq!(report.ignored, 1);
 
@@ -318,20 +472,63 @@ fn findings_are_bounded() {
     );
 }
 
-/// Runs over a directory of the environment and prints what is found: how false positives are looked for.
-#[test]
-#[ignore = "needs IDP_VALIDATE, a directory"]
-fn over_a_directory() {
-    let Ok(directory) = std::env::var("IDP_VALIDATE") else { return };
-    let files = Files::from_directory(std::path::Path::new(&directory)).expect("a directory");
-    let report = validate(&files, None, &Settings::new());
-    let mut text = String::new();
-    for finding in &report.findings {
-        text.push_str(&format!("{finding}\n"));
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+    #[test]
+    fn nothing_panics(
+        parts in proptest::collection::vec((0..PATHS.len(), proptest::collection::vec(0..LINES.len(), 0..8)), 0..6),
+        noise in "\\PC{0,30}",
+    ) {
+        let mut files = Files::new();
+        for (path, lines) in parts {
+            let text: String = lines.iter().map(|line| format!("{}\n", LINES[*line].replace("NOISE", &noise))).collect();
+            files.insert(PATHS[path].replace("NOISE", &noise), File::bytes(text, false));
+        }
+        let report = validate(&files, None, &Settings::new());
+        let _ = super::sarif::render(&report, "0");
+        let nothing = Files::new();
+        let side = |files| crate::diff::Side { files, manifest: None };
+        let _ = crate::diff::diff(side(&nothing), side(&files), crate::diff::Options::default()).to_string();
     }
-    fs_err::write(format!("{}.txt", std::env::var("IDP_VALIDATE_OUT").expect("a name")), text)
-        .expect("a file");
-    let sarif = super::sarif::render(&report, "0.1.0");
-    fs_err::write(format!("{}.sarif", std::env::var("IDP_VALIDATE_OUT").expect("a name")), sarif)
-        .expect("a file");
 }
+
+const PATHS: [&str; 10] = [
+    "idp-package.yaml",
+    "Chart.yaml",
+    "values.yaml",
+    "a/kustomization.yaml",
+    "kustomization.yaml",
+    "a/NOISE",
+    "a/x.yaml",
+    "x.yaml",
+    ".env",
+    "c/templates/x.yaml",
+];
+
+/// Lines that follow one another into something or into nothing.
+const LINES: [&str; 24] = [
+    "apiVersion: v1",
+    "apiVersion: argoproj.io/v1alpha1",
+    "apiVersion: apiextensions.k8s.io/v1",
+    "kind: Application",
+    "kind: Secret",
+    "kind: NOISE",
+    "kind: Pod",
+    "kind: CustomResourceDefinition",
+    "metadata: {name: NOISE, namespace: é}",
+    "spec: {containers: [{image: NOISE}], source: {repoURL: 'cnoe://NOISE', path: NOISE, helm: {values: 'image: NOISE'}}}",
+    "spec: {group: x, names: {kind: NOISE}, versions: [{name: v1, schema: {openAPIV3Schema: {$ref: '#', required: [NOISE]}}}]}",
+    "stringData: {password: NOISE}",
+    "data: {password: NOISE}",
+    "image: {repository: NOISE, tag: NOISE, digest: é}",
+    "resources: [., .., ../a, NOISE, x.yaml]",
+    "images: [{name: NOISE, newTag: NOISE}, {name: x, newName: é}]",
+    "dependencies: [{name: NOISE}, NOISE]",
+    "PASSWORD=NOISE",
+    "-----BEGIN PRIVATE KEY-----NOISE",
+    "ghp_NOISE",
+    "---",
+    "# idp:ignore NOISE",
+    "{{ NOISE }}",
+    "NOISE",
+];

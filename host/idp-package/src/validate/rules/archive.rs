@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use unicode_normalization::UnicodeNormalization as _;
 
-use crate::kube::{base, parent};
+use crate::kube::base;
 use crate::validate::Context;
 use crate::validate::rule::{Findings, Place, Rule, Severity};
 
@@ -28,7 +28,7 @@ const SIZE: Rule = Rule::new(
 const FLUX_DROPS: Rule = Rule::new(
     "archive-flux-drops",
     Severity::Warning,
-    "Flux leaves out pictures, archives and files of CI systems without a word; what needs them finds them missing.",
+    "Flux leaves out pictures, films and archives without a word; what needs them finds them missing.",
 );
 const SOURCEIGNORE: Rule = Rule::new(
     "archive-sourceignore",
@@ -48,9 +48,7 @@ const LARGEST: u64 = 1_000_000_000;
 
 /// Flux's defaults (`fluxcd/pkg`, `sourceignore.go`).
 const DROPPED_ENDS: [&str; 8] = [".jpg", ".jpeg", ".gif", ".png", ".wmv", ".flv", ".tar.gz", ".zip"];
-const DROPPED_NAMES: [&str; 5] =
-    [".gitignore", ".gitmodules", ".gitattributes", ".goreleaser.yml", ".goreleaser.yaml"];
-const DROPPED_ANYWHERE: [&str; 2] = [".sops.yaml", ".flux.yaml"];
+const DROPPED_NAMES: [&str; 2] = [".sops.yaml", ".flux.yaml"];
 
 pub(super) fn check(context: &Context<'_>, findings: &mut Findings<'_>) {
     let files = context.scan.files;
@@ -144,9 +142,7 @@ fn flux_drops(context: &Context<'_>, path: &str, findings: &mut Findings<'_>) {
         return;
     }
     let name = base(path);
-    let dropped = DROPPED_ENDS.iter().any(|end| name.ends_with(end))
-        || DROPPED_NAMES.contains(&name) && parent(path).is_empty() && name.starts_with(".gorel")
-        || DROPPED_ANYWHERE.contains(&name);
+    let dropped = DROPPED_ENDS.iter().any(|end| name.ends_with(end)) || DROPPED_NAMES.contains(&name);
     if dropped {
         let message = "Flux leaves this file out; where Flux deploys the package it is missing";
         let fix =

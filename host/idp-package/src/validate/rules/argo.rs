@@ -165,7 +165,7 @@ fn values(context: &Context<'_>, object: &Object<'_>, sources: &[&Node], finding
         };
         let Some(directory) = cnoe_directory(object, source) else { continue };
         let file = join(&directory, path);
-        if !file.is_some_and(|file| context.scan.files.get(&file).is_some()) {
+        if file.is_none_or(|file| context.scan.files.get(&file).is_none()) {
             findings.add(&VALUES, place, format!("there is no file `{path}` in `{directory}`"), None);
         }
     }

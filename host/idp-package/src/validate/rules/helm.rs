@@ -8,7 +8,7 @@ use crate::validate::rule::{Findings, Place, Rule, Severity};
 const CHART: Rule = Rule::new(
     "helm-chart",
     Severity::Error,
-    "Chart.yaml lacks a name, a version or an apiVersion, or its version is no semantic version; Helm refuses the chart.",
+    "Chart.yaml lacks a name, a version or an apiVersion, or its version is no semantic version; Helm refuses the chart, or cannot push it.",
 );
 const API_VERSION: Rule = Rule::new(
     "helm-api-version",
@@ -79,10 +79,15 @@ fn chart_file(context: &Context<'_>, chart: &Chart, node: &Node, findings: &mut 
     }
     let version = node.text_at(&["version"]);
     if let Some(version) = version
-        && semver::Version::parse(version.strip_prefix('v').unwrap_or(version)).is_err()
+        && semver::Version::parse(version).is_err()
     {
         let version: String = version.chars().take(60).collect();
-        findings.add(&CHART, place("version"), format!("`{version}` is no semantic version"), None);
+        // Helm reads `2.0` in quotes as 2.0.0, but takes only three parts for a tag; a bare number it refuses.
+        let number = node.get("version").is_some_and(|node| node.string().is_none());
+        let severity = if number { CHART.severity } else { Severity::Warning };
+        let message = format!("`{version}` is no semantic version of three parts");
+        let fix = Some("write MAJOR.MINOR.PATCH, for example 1.4.0".to_owned());
+        findings.add_as(&CHART, severity, place("version"), message, fix);
     }
     let Some(manifest) = context.scan.manifest.filter(|manifest| manifest.spec.r#type == Type::Helm) else {
         return;

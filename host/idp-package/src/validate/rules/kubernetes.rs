@@ -285,11 +285,7 @@ fn shape(context: &Context<'_>, object: &Object<'_>, findings: &mut Findings<'_>
 }
 
 fn duplicates(context: &Context<'_>, objects: &[Object<'_>], findings: &mut Findings<'_>) {
-    let units: Vec<String> = units::directories(context.scan)
-        .into_iter()
-        .filter(|unit| unit.recurse)
-        .map(|unit| unit.directory)
-        .collect();
+    let units = units::directories(context.scan);
     let mut seen: BTreeMap<(String, ObjectKey), &Object<'_>> = BTreeMap::new();
     for object in objects {
         let key = object.key();
@@ -304,16 +300,18 @@ fn duplicates(context: &Context<'_>, objects: &[Object<'_>], findings: &mut Find
         {
             continue;
         }
-        let unit = units.iter().find(|unit| is_below(object.file, unit)).map_or(directory, String::as_str);
+        let deployed = units.iter().find(|unit| {
+            unit.directory == directory || unit.recurse && is_below(object.file, &unit.directory)
+        });
+        let unit = deployed.map_or(directory, |unit| unit.directory.as_str());
         match seen.get(&(unit.to_owned(), key.clone())) {
             Some(first) => {
+                // Files of a directory that nothing says is deployed as a whole may be meant one at a time.
+                let certain = deployed.is_some() || first.file == object.file;
+                let severity = if certain { DUPLICATE.severity } else { Severity::Warning };
                 let message = format!("{key} is also in {} on line {}", first.file, first.node.line);
-                findings.add(
-                    &DUPLICATE,
-                    Place::of(object.file, object.node),
-                    message,
-                    Some("rename one of them, or take it out".to_owned()),
-                );
+                let fix = Some("rename one of them, or take it out".to_owned());
+                findings.add_as(&DUPLICATE, severity, Place::of(object.file, object.node), message, fix);
             }
             None => {
                 seen.insert((unit.to_owned(), key), object);

@@ -71,8 +71,12 @@ fn place<'a>(path: &'a str, text: &str, at: usize) -> Place<'a> {
     Place::line(path, number(line), number(at - start + 1))
 }
 
+/// A file full of them is told of often enough; each place costs a look through the file.
+const MOST: usize = 50;
+
 fn keys(path: &str, text: &str, findings: &mut Findings<'_>) {
     const BEGIN: &str = "-----BEGIN ";
+    let mut found = 0;
     for (at, _) in text.match_indices(BEGIN).take(1000) {
         let rest = &text[at + BEGIN.len()..];
         let Some((label, body)) = rest.split_once("-----") else { continue };
@@ -89,6 +93,10 @@ fn keys(path: &str, text: &str, findings: &mut Findings<'_>) {
             .collect();
         if body.iter().any(|line| entropy(line) > 3.5) {
             findings.add(&KEY, place(path, text, at), "a private key", rotate());
+            found += 1;
+            if found == MOST {
+                return;
+            }
         }
     }
 }
@@ -159,6 +167,7 @@ const SHAPES: [Shape; 19] = [
 fn tokens(path: &str, text: &str, findings: &mut Findings<'_>) {
     let bytes = text.as_bytes();
     for shape in &SHAPES {
+        let mut found = 0;
         for (at, start) in text.match_indices(shape.start).take(1000) {
             // In the middle of a word it is something else.
             if at > 0 && is_word(bytes[at - 1]) {
@@ -176,6 +185,10 @@ fn tokens(path: &str, text: &str, findings: &mut Findings<'_>) {
                 continue;
             }
             findings.add(&TOKEN, place(path, text, at), shape.what, rotate());
+            found += 1;
+            if found == MOST {
+                break;
+            }
         }
     }
 }
@@ -251,7 +264,10 @@ fn secret(object: &Object<'_>, findings: &mut Findings<'_>) {
     );
     for (section, encoded) in [("data", true), ("stringData", false)] {
         for entry in object.at(&[section]).map_or(&[][..], Node::entries) {
-            let public = matches!(entry.key.as_str(), "username" | "tls.crt" | "ca.crt");
+            let public = matches!(entry.key.as_str(), "username" | "tls.crt" | "ca.crt")
+                || ["time", "date", "name", "url", "ref"]
+                    .iter()
+                    .any(|end| entry.key.to_lowercase().ends_with(end));
             if public || !(whole || is_secret_key(&entry.key)) {
                 continue;
             }

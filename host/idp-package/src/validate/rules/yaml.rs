@@ -53,7 +53,18 @@ pub(super) fn check(context: &Context<'_>, findings: &mut Findings<'_>) {
         let lighter = scanned.role == Role::Data;
         let bytes = scan.files.get(path).and_then(|file| file.read(crate::kube::LARGEST_TEXT).ok());
         let text = bytes.as_deref().and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default();
-        for problem in &scanned.problems {
+        // A template out of its chart has something wrong at every brace; once is enough.
+        let template = is_template(text);
+        let most = if template { 1 } else { scanned.problems.len() };
+        for problem in scanned.problems.iter().take(most) {
+            if template {
+                let message = format!("a template, and no YAML until it is rendered: {}", problem.message);
+                let place = Place::line(path, problem.line, problem.column);
+                let severity = if lighter { Severity::Warning } else { SYNTAX.severity };
+                let fix = Some("render it, or make a chart of it, or take it out of the package".to_owned());
+                findings.add_as(&SYNTAX, severity, place, message, fix);
+                continue;
+            }
             let (rule, fix) = match problem.kind {
                 ProblemKind::Syntax if has_tab(text, problem.line) => (&TAB, Some("use spaces")),
                 ProblemKind::Syntax => (&SYNTAX, None),
@@ -66,6 +77,14 @@ pub(super) fn check(context: &Context<'_>, findings: &mut Findings<'_>) {
             findings.add_as(rule, severity, place, problem.message.clone(), fix.map(str::to_owned));
         }
     }
+}
+
+/// Whether lines of it are actions of a template.
+fn is_template(text: &str) -> bool {
+    text.lines().any(|line| {
+        let line = line.trim_start();
+        line.starts_with("{{-") || line.starts_with("{{ ") || line.starts_with("{%")
+    })
 }
 
 /// Whether the line, or the one before it, is indented with a tab.

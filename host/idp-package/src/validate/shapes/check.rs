@@ -237,6 +237,13 @@ spec:
         resources: {limits: {cpu: 1, memory: 1Gi}}
       volumes: {}
 ";
-        insta::assert_snapshot!(told(text).join("\n"), @"");
+        insta::assert_snapshot!(told(text).join("\n"), @r#"
+    5:15 metadata.labels.a: a text belongs here, and this is a number (`1`) (put it in quotes: "1")
+    8:3 spec.replica: `replica` is no field of DeploymentSpec (`replicas` is meant?)
+    14:33 spec.template.spec.containers[0].ports[0].containerPort: a whole number belongs here, and this is a text (write it without quotes)
+    15:32 spec.template.spec.containers[0].env[0].value: a text belongs here, and this is true or false (`yes`) (put it in quotes: "yes")
+    13:9 spec.template.spec.containers[0]: `name` of Container is missing
+    18:16 spec.template.spec.volumes: a list belongs here, and this is a mapping
+    "#);
     }
 }

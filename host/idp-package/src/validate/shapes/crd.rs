@@ -10,6 +10,8 @@ use super::{Fields, GroupVersionKind, Shape};
 
 /// Schemas nest no deeper.
 const DEEPEST: usize = 64;
+/// A schema that is inside itself in many places would grow without end.
+const MOST: usize = 100_000;
 
 /// A version of a kind that a CustomResourceDefinition brings.
 #[derive(Debug, Clone)]
@@ -35,7 +37,7 @@ pub(crate) fn kinds_of(object: &Object<'_>) -> Vec<CrdKind> {
     let one = |version: &Node| {
         let name = version.text_at(&["name"])?;
         let schema = version.at(&["schema", "openAPIV3Schema"]);
-        let mut shape = schema.map_or(Shape::Any, |schema| of_schema(schema, schema, 0));
+        let mut shape = schema.map_or(Shape::Any, of_schema);
         if let Shape::Object(fields) = &mut shape {
             let fields = Arc::make_mut(fields);
             kind.clone_into(&mut fields.name);
@@ -63,16 +65,21 @@ fn whole_object(fields: &mut Fields) {
     fields.required.retain(|name| name != "status");
 }
 
-/// The shape of a schema; `root` is what `$ref: "#/…"` starts from.
-pub(super) fn of_schema(schema: &Node, root: &Node, depth: usize) -> Shape {
-    if depth > DEEPEST {
+/// The shape of a schema; `$ref: "#/…"` starts from it, too.
+pub(super) fn of_schema(schema: &Node) -> Shape {
+    inner(schema, schema, 0, &mut { MOST })
+}
+
+fn inner(schema: &Node, root: &Node, depth: usize, left: &mut usize) -> Shape {
+    if depth > DEEPEST || *left == 0 {
         return Shape::Any;
     }
+    *left -= 1;
     if let Some(reference) = schema.text_at(&["$ref"]) {
         let Some(path) = reference.strip_prefix("#/") else { return Shape::Any };
         let path: Vec<&str> = path.split('/').collect();
         // A schema may be inside itself; then it is followed some steps.
-        return root.at(&path).map_or(Shape::Any, |schema| of_schema(schema, root, depth + 8));
+        return root.at(&path).map_or(Shape::Any, |schema| inner(schema, root, depth + 8, left));
     }
     let is = |key: &str| schema.get(key).is_some_and(Node::is_true);
     if is("x-kubernetes-int-or-string") {
@@ -105,7 +112,7 @@ pub(super) fn of_schema(schema: &Node, root: &Node, depth: usize) -> Shape {
         Some("number") => Shape::Number,
         Some("boolean") => Shape::Boolean,
         Some("array") => {
-            let items = schema.get("items").map_or(Shape::Any, |items| of_schema(items, root, depth + 1));
+            let items = schema.get("items").map_or(Shape::Any, |items| inner(items, root, depth + 1, left));
             Shape::List(Arc::new(items))
         }
         Some("object") => {
@@ -117,12 +124,12 @@ pub(super) fn of_schema(schema: &Node, root: &Node, depth: usize) -> Shape {
                 let values = additional.filter(|node| !node.entries().is_empty());
                 // Without `properties` a structural schema would lose every key; nobody means that.
                 return Shape::Map(Arc::new(
-                    values.map_or(Shape::Any, |node| of_schema(node, root, depth + 1)),
+                    values.map_or(Shape::Any, |node| inner(node, root, depth + 1, left)),
                 ));
             }
             let fields: BTreeMap<String, Shape> = properties
                 .iter()
-                .map(|entry| (entry.key.clone(), of_schema(&entry.value, root, depth + 1)))
+                .map(|entry| (entry.key.clone(), inner(&entry.value, root, depth + 1, left)))
                 .collect();
             let required = schema.get("required").map_or(&[][..], Node::items).iter();
             let required = required.filter_map(Node::text).map(str::to_owned);

@@ -1,18 +1,24 @@
 //! The image references of a package, with their places: what runs in pods, what kustomizations put in its place,
 //! what values of charts say.
 //!
-//! Templates are not rendered: an image that only a template puts together is not found.
+//! Templates are not rendered: what stands in one without braces is found, what it puts together is not.
+
+mod kustomized;
+mod values;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use super::kustomize::{Kustomization, NamedAs};
+use super::files::LARGEST_TEXT;
 use super::node::{Entry, Node, is_placeholder};
 use super::object::Object;
 use super::reference::normalise;
 use super::scan::{Role, Scan};
 use super::yaml;
+
+use kustomized::Built;
+use values::of_values;
 
 /// Where an image reference was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -26,6 +32,8 @@ pub enum Source {
     Kustomize,
     /// Values of a chart in the package.
     Values,
+    /// A line of a chart's template that has no braces.
+    Template,
     /// Values for a chart in an Application, ApplicationSet or HelmRelease.
     AppValues,
 }
@@ -99,7 +107,25 @@ pub fn images(scan: &Scan<'_>) -> Vec<Image> {
             of_values(path, document, Source::Values, app_version, None, &mut found);
         }
     }
+    for (path, _) in scan.scanned.iter().filter(|(_, scanned)| scanned.role == Role::Template) {
+        of_template(scan, path, &mut found);
+    }
     found.into_iter().collect()
+}
+
+/// Lines like `image: quay.io/a/b:1` of a template, which is no YAML.
+fn of_template(scan: &Scan<'_>, path: &str, images: &mut BTreeSet<Image>) {
+    let Some(bytes) = scan.files.get(path).and_then(|file| file.read(LARGEST_TEXT).ok()) else { return };
+    let Ok(text) = std::str::from_utf8(&bytes) else { return };
+    for (line, at) in text.lines().zip(1_u32..) {
+        let key = line.trim_start_matches([' ', '-']);
+        let Some(value) = key.strip_prefix("image:") else { continue };
+        let value = value.split(" #").next().unwrap_or_default().trim().trim_matches(['"', '\'']);
+        if looks_like_image(value) && !is_placeholder(value) {
+            let column = u32::try_from(line.len() - key.len() + 1).unwrap_or(u32::MAX);
+            images.insert(Image::new(path, (at, column), value.to_owned(), Source::Template));
+        }
+    }
 }
 
 /// The images of a whole object.
@@ -230,154 +256,6 @@ fn is_picture(text: &str) -> bool {
     [".png", ".svg", ".jpg", ".jpeg", ".gif", ".ico", ".webp"].iter().any(|end| text.ends_with(end))
 }
 
-/// Values as charts commonly write images: a text, or `registry`, `repository`, `tag` and `digest`.
-fn of_values(
-    file: &str,
-    node: &Node,
-    source: Source,
-    app_version: Option<&str>,
-    inside: Option<&Node>,
-    images: &mut BTreeSet<Image>,
-) {
-    // A text in a block is YAML of its own, whose first line is the one that the block starts on.
-    let place = |line: u32, column: u32| match inside {
-        Some(block) => (block.line + line - 1, block.column + column - 1),
-        None => (line, column),
-    };
-    for entry in node.entries() {
-        let is_image = entry.key == "image" || entry.key.ends_with("Image");
-        if is_image
-            && let Some(text) = entry.value.string()
-            && looks_like_image(text)
-            && !is_placeholder(text)
-        {
-            let at = place(entry.value.line, entry.value.column);
-            images.insert(Image::new(file, at, text.to_owned(), source));
-        }
-        if let Some((text, (line, column))) = of_parts(&entry.value, is_image, app_version) {
-            images.insert(Image::new(file, place(line, column), text, source));
-        }
-        of_values(file, &entry.value, source, app_version, inside, images);
-    }
-    for item in node.items() {
-        of_values(file, item, source, app_version, inside, images);
-    }
-}
-
-fn of_parts(node: &Node, is_image: bool, app_version: Option<&str>) -> Option<(String, (u32, u32))> {
-    let part = |key: &str| node.text_at(&[key]).filter(|text| !text.is_empty() && !is_placeholder(text));
-    let repository =
-        part("repository").or_else(|| part("name").filter(|_| is_image && part("tag").is_some()))?;
-    // `repository` alone may be a chart's or a git's.
-    let has_more = ["tag", "digest", "registry", "pullPolicy"].iter().any(|key| node.get(key).is_some());
-    if !(is_image || has_more) || repository.contains("://") {
-        return None;
-    }
-    let mut text = match part("registry") {
-        Some(registry) => format!("{registry}/{repository}"),
-        None => repository.to_owned(),
-    };
-    let tag_at = node.get("tag").or_else(|| node.get("repository")).unwrap_or(node);
-    if let Some(tag) = part("tag").or(app_version.filter(|_| part("digest").is_none())) {
-        // Some write the digest behind the tag, or in its place.
-        let separator = if tag.starts_with("sha256:") { '@' } else { ':' };
-        text = format!("{text}{separator}{tag}");
-    }
-    if let Some(digest) = part("digest").or_else(|| part("sha").filter(|sha| sha.starts_with("sha256:"))) {
-        text = format!("{text}@{digest}");
-    }
-    Some((text, (tag_at.line, tag_at.column)))
-}
-
-/// What kustomizations make of the images of the files they reach.
-struct Built<'a> {
-    /// The files that a kustomization reaches: their images are what it makes of them.
-    reached: BTreeSet<&'a str>,
-    images: BTreeSet<Image>,
-}
-
-impl<'a> Built<'a> {
-    fn new(scan: &'a Scan<'_>, by_file: &BTreeMap<&'a str, Vec<Image>>) -> Self {
-        let mut built = Self { reached: BTreeSet::new(), images: BTreeSet::new() };
-        let named: BTreeSet<&str> = scan
-            .kustomizations
-            .iter()
-            .flat_map(|kustomization| &kustomization.names)
-            .filter_map(|named| named.path.as_deref())
-            .collect();
-        let targets: BTreeSet<String> = scan
-            .manifest
-            .map(|manifest| {
-                manifest.spec.targets.iter().map(|target| super::files::clean(&target.path)).collect()
-            })
-            .unwrap_or_default();
-        for kustomization in &scan.kustomizations {
-            // What another one builds on is not deployed by itself, unless a target says so.
-            let directory = kustomization.directory.as_str();
-            if !named.contains(directory) || targets.contains(directory) {
-                let images = built.build(scan, by_file, kustomization, &mut Vec::new());
-                built.images.extend(images);
-            }
-        }
-        built
-    }
-
-    fn build(
-        &mut self,
-        scan: &'a Scan<'_>,
-        by_file: &BTreeMap<&'a str, Vec<Image>>,
-        kustomization: &'a Kustomization,
-        above: &mut Vec<&'a str>,
-    ) -> BTreeSet<Image> {
-        let mut images = BTreeSet::new();
-        // A circle is a rule's to tell; so is a stack of overlays that nobody means.
-        if above.contains(&kustomization.directory.as_str()) || above.len() > 20 {
-            return images;
-        }
-        above.push(&kustomization.directory);
-        for named in &kustomization.names {
-            let Some(path) = named.path.as_deref().filter(|_| named.named_as != NamedAs::Data) else {
-                continue;
-            };
-            if let Some(inner) = scan.kustomization_of(path).filter(|_| named.named_as == NamedAs::Resource) {
-                images.extend(self.build(scan, by_file, inner, above));
-            } else if let Some((file, found)) = by_file.get_key_value(path) {
-                self.reached.insert(file);
-                images.extend(found.iter().cloned());
-            }
-        }
-        above.pop();
-        for over in &kustomization.images {
-            images = images.into_iter().map(|image| overridden(image, over, &kustomization.file)).collect();
-        }
-        images
-    }
-}
-
-/// As kustomize replaces an image whose name is the override's.
-fn overridden(image: Image, over: &super::kustomize::ImageOverride, file: &str) -> Image {
-    let name_end = image.text.find('@').unwrap_or(image.text.len());
-    let slash = image.text[..name_end].rfind('/').map_or(0, |at| at + 1);
-    let name_end = image.text[slash..name_end].rfind(':').map_or(name_end, |at| slash + at);
-    if image.text[..name_end] != over.name {
-        return image;
-    }
-    let rest = &image.text[name_end..];
-    let mut text = over.new_name.clone().unwrap_or_else(|| over.name.clone());
-    match (&over.new_tag, &over.digest) {
-        (None, None) => text.push_str(rest),
-        (tag, digest) => {
-            if let Some(tag) = tag {
-                text = format!("{text}:{tag}");
-            }
-            if let Some(digest) = digest {
-                text = format!("{text}@{digest}");
-            }
-        }
-    }
-    Image::new(file, (over.line, over.column), text, Source::Kustomize)
-}
-
 #[cfg(test)]
 mod tests {
     use super::{Image, images};
@@ -455,6 +333,15 @@ spec:
             ("b/kustomization.yaml", "resources: [../a]\n"),
         ];
         assert_eq!(found(&circle), [""; 0]);
+    }
+
+    #[test]
+    fn of_lines_of_templates() {
+        let template = "{{- if .a }}\n  - image: quay.io/a/b:1 # why\n    image: \"{{ .b }}:1\"\n    image: 'x/y'\n    image: word\n{{- end }}\n";
+        assert_eq!(
+            found(&[("c/Chart.yaml", "name: c\n"), ("c/templates/t.yaml", template)]),
+            ["c/templates/t.yaml:2 quay.io/a/b:1", "c/templates/t.yaml:4 docker.io/x/y"]
+        );
     }
 
     #[test]
