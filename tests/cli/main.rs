@@ -10,6 +10,7 @@ mod help;
 mod inspect;
 mod login;
 mod mistakes;
+mod packages;
 mod peers;
 mod push;
 mod reference;
