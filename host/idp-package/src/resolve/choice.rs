@@ -6,6 +6,9 @@ use pubgrub::Ranges;
 
 use crate::version::{Constraint, Version};
 
+/// A set of choices.
+pub(super) type Choices = Ranges<Choice>;
+
 /// What is decided about.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Unit {
@@ -76,7 +79,7 @@ impl fmt::Display for Choice {
 }
 
 /// The choices of versions that a constraint lets through.
-pub(super) fn allowed(constraint: &Constraint) -> Ranges<Choice> {
+pub(super) fn allowed(constraint: &Constraint) -> Choices {
     // The lines begin with the least version of all. The upper one ends with the order.
     let least = || Version::first_of(0, 0, 0);
     let releases = Ranges::between(Choice::Release(least()), Choice::Prerelease(least()));
@@ -85,7 +88,7 @@ pub(super) fn allowed(constraint: &Constraint) -> Ranges<Choice> {
     releases.union(&line(&constraint.versions(true), Choice::Prerelease).intersection(&prereleases))
 }
 
-fn line(versions: &Ranges<Version>, choice: fn(Version) -> Choice) -> Ranges<Choice> {
+fn line(versions: &Ranges<Version>, choice: fn(Version) -> Choice) -> Choices {
     versions.iter().fold(Ranges::empty(), |all, (from, to)| {
         let bounds = (from.clone().map(choice), to.clone().map(choice));
         all.union(&Ranges::from_range_bounds::<_, Choice>(bounds))

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use pubgrub::{DerivationTree, Derived, External, Term};
 
-use super::choice::{Choice, Unit, allowed};
+use super::choice::{Choice, Choices, Unit};
 use super::known::{Listing, Package};
-use super::provider::{Choices, Provider};
+use super::provider::Provider;
 use crate::version::Version;
 
 type Derivation = DerivationTree<Unit, Choices, String>;
@@ -19,7 +19,7 @@ pub(super) fn explain(tree: Derivation, provider: &Provider<'_>) -> Vec<String> 
     let tree = Arc::new(tree);
     let sentences = match &*tree {
         DerivationTree::External(fact) => {
-            vec![format!("{}.", capital(&words.fact(fact).unwrap_or_default()))]
+            words.fact(fact).map(|(_, said)| format!("{}.", capital(&said))).into_iter().collect()
         }
         DerivationTree::Derived(_) => sentences(&tree, &words),
     };
@@ -39,10 +39,12 @@ fn dismantle(tree: Arc<Derivation>) {
 }
 
 /// What a cause adds to a sentence.
+#[derive(Clone)]
 enum Cause {
     /// It goes without saying.
     Nothing,
-    Fact(String),
+    /// Facts without a sentence of their own, in the order of their ranks.
+    Facts(Vec<(u8, String)>),
     /// A sentence before, and what it concludes.
     Sentence(usize, String),
 }
@@ -59,7 +61,7 @@ fn sentences(tree: &Arc<Derivation>, words: &Words<'_>) -> Vec<String> {
         }
         let derived = match &**node {
             DerivationTree::External(fact) => {
-                done.insert(key, words.fact(fact).map_or(Cause::Nothing, Cause::Fact));
+                done.insert(key, words.fact(fact).map_or(Cause::Nothing, |fact| Cause::Facts(vec![fact])));
                 continue;
             }
             DerivationTree::Derived(derived) => derived,
@@ -75,57 +77,76 @@ fn sentences(tree: &Arc<Derivation>, words: &Words<'_>) -> Vec<String> {
             stack.push((first, false));
             continue;
         }
-        let conclusion = words.conclusion(&derived.terms.iter().collect());
-        let cause = |cause: &Arc<Derivation>| &done[&Arc::as_ptr(cause)];
-        let outcome = match (cause(&derived.cause1), cause(&derived.cause2)) {
-            // Nothing new is said: the sentence before stands for it.
-            (Cause::Nothing, Cause::Sentence(number, said))
-            | (Cause::Sentence(number, said), Cause::Nothing)
-                if *said == conclusion =>
-            {
-                Cause::Sentence(*number, said.clone())
+        let cause = |cause: &Arc<Derivation>| done[&Arc::as_ptr(cause)].clone();
+        let one = one_place(derived).map(|name| (5, format!("a cluster has one package called {name}")));
+        let outcome = match (cause(&derived.cause1), cause(&derived.cause2), one) {
+            (Cause::Nothing, Cause::Nothing, None) => Cause::Nothing,
+            (Cause::Nothing, Cause::Nothing, Some(one)) => Cause::Facts(vec![one]),
+            // Nothing new is said.
+            (Cause::Nothing, other, None) | (other, Cause::Nothing, None) => other,
+            (Cause::Nothing, Cause::Facts(mut facts), Some(one))
+            | (Cause::Facts(mut facts), Cause::Nothing, Some(one)) => {
+                facts.push(one);
+                Cause::Facts(facts)
             }
-            (Cause::Fact(fact), Cause::Nothing) | (Cause::Nothing, Cause::Fact(fact))
-                if *fact == conclusion =>
-            {
-                Cause::Fact(fact.clone())
-            }
-            (first, second) => {
-                let because = because([first, second], sentences.len(), words, derived);
-                sentences.push(format!("{}{conclusion}.", capital(&because)));
+            (first, second, one) => {
+                let because = because([first, second], one, sentences.len());
+                let conclusion = words.conclusion(&derived.terms.iter().collect());
+                sentences.push(capital(&format!("{}{conclusion}.", start(&because))));
                 Cause::Sentence(sentences.len(), conclusion)
             }
         };
         done.insert(key, outcome);
     }
-    if let (true, Some(Cause::Fact(fact))) = (sentences.is_empty(), done.get(&Arc::as_ptr(tree))) {
-        sentences.push(format!("{}.", capital(fact)));
+    // There were facts, and nothing to conclude from them.
+    if let (true, Some(Cause::Facts(facts))) = (sentences.is_empty(), done.get(&Arc::as_ptr(tree))) {
+        let facts: Vec<String> = facts.iter().map(|(_, fact)| fact.clone()).collect();
+        sentences.push(capital(&format!("{}.", and(&facts))));
     }
     sentences.into_iter().enumerate().map(|(index, text)| format!("{}. {text}", index + 1)).collect()
 }
 
-/// What stands before the conclusion.
-fn because(
-    causes: [&Cause; 2],
-    last: usize,
-    words: &Words<'_>,
-    derived: &Derived<Unit, Choices, String>,
-) -> String {
-    let mut follows = false;
-    let mut said: Vec<String> = Vec::new();
+/// What a sentence follows from; what stands right above it is an empty text.
+fn because(causes: [Cause; 2], one: Option<(u8, String)>, last: usize) -> Vec<String> {
+    let mut ranked: Vec<(u8, String)> = one.into_iter().collect();
     for cause in causes {
         match cause {
             Cause::Nothing => {}
-            Cause::Fact(fact) => said.push(fact.clone()),
-            Cause::Sentence(number, _) if *number == last && !follows => follows = true,
-            Cause::Sentence(number, conclusion) => said.push(format!("{conclusion} ({number})")),
+            Cause::Facts(facts) => ranked.extend(facts),
+            Cause::Sentence(number, _) if number == last => ranked.push((0, String::new())),
+            Cause::Sentence(number, conclusion) => ranked.push((1, format!("{conclusion} ({number})"))),
         }
     }
-    match (follows, said.is_empty()) {
-        (true, true) => "so ".to_owned(),
-        (true, false) => format!("and because {}, ", said.join(" and ")),
-        (false, false) => format!("because {}, ", said.join(" and ")),
-        (false, true) => words.only_one(derived),
+    ranked.sort();
+    ranked.dedup();
+    ranked.into_iter().map(|(_, said)| said).collect()
+}
+
+fn start(because: &[String]) -> String {
+    match because {
+        [] => String::new(),
+        [above] if above.is_empty() => "so ".to_owned(),
+        [above, said @ ..] if above.is_empty() => format!("and because {}, ", and(said)),
+        said => format!("because {}, ", and(said)),
+    }
+}
+
+/// The name of a package that is taken from one place only, where that is what a conclusion rests on.
+fn one_place(derived: &Derived<Unit, Choices, String>) -> Option<&str> {
+    let (first, second) = (source(&derived.cause1)?, source(&derived.cause2)?);
+    match first {
+        Unit::Source(name) if first == second && !derived.terms.contains_key(first) => Some(name),
+        _ => None,
+    }
+}
+
+/// What a cause says about where a package is taken from.
+fn source(cause: &Derivation) -> Option<&Unit> {
+    let is = |unit: &&Unit| matches!(unit, Unit::Source(_));
+    match cause {
+        DerivationTree::External(External::FromDependencyOf(_, _, unit, _)) => Some(unit).filter(is),
+        DerivationTree::Derived(derived) => derived.terms.keys().find(is),
+        DerivationTree::External(_) => None,
     }
 }
 
@@ -147,11 +168,17 @@ struct Words<'a> {
 struct Subject {
     text: String,
     plural: bool,
+    /// It is every version of this.
+    every: Option<String>,
 }
 
 impl Subject {
     fn one(text: String) -> Self {
-        Self { text, plural: false }
+        Self { text, plural: false, every: None }
+    }
+
+    fn some(text: String, plural: bool) -> Self {
+        Self { text, plural, every: None }
     }
 
     fn verb<'b>(&self, one: &'b str, many: &'b str) -> &'b str {
@@ -160,22 +187,24 @@ impl Subject {
 }
 
 impl Words<'_> {
-    /// A fact as a part of a sentence; none where it goes without saying.
-    fn fact(&self, fact: &External<Unit, Choices, String>) -> Option<String> {
+    /// A fact as a part of a sentence, and its rank; none where it goes without saying.
+    fn fact(&self, fact: &External<Unit, Choices, String>) -> Option<(u8, String)> {
         match fact {
             External::NotRoot(..) => None,
             External::NoVersions(Unit::Package { name, source }, set) => {
-                Some(self.no_version(name, *source, set))
+                Some((4, self.no_version(name, *source, set)?))
             }
             External::NoVersions(Unit::Kubernetes, _) => {
                 let version = self.provider.options.facts.kubernetes.as_ref()?;
-                Some(format!("the cluster runs Kubernetes {version}"))
+                Some((4, format!("the cluster runs Kubernetes {version}")))
             }
             External::NoVersions(..) => None,
             External::Custom(unit, set, reason) => {
-                Some(format!("{} cannot be used ({reason})", self.subject(unit, set).text))
+                Some((3, format!("{} cannot be used ({reason})", self.subject(unit, set).text)))
             }
-            External::FromDependencyOf(unit, set, on, allowed) => self.dependency(unit, set, on, allowed),
+            External::FromDependencyOf(unit, set, on, allowed) => {
+                Some((2, self.dependency(unit, set, on, allowed)?))
+            }
         }
     }
 
@@ -209,10 +238,7 @@ impl Words<'_> {
             }
             (_, Unit::Package { name, source }) => {
                 let mut said = self.sayers(unit, set).filter_map(|package| {
-                    package
-                        .needs
-                        .iter()
-                        .find(|need| need.name == *name && allowed(&need.constraint) == *choices)
+                    package.needs.iter().find(|need| need.name == *name && need.choices == *choices)
                 });
                 let what = match said.next() {
                     Some(need) => match self.place(name, *source) {
@@ -227,39 +253,42 @@ impl Words<'_> {
         }
     }
 
-    fn no_version(&self, name: &str, source: u32, set: &Choices) -> String {
+    /// That there is nothing to choose. What is left of a range when what was ruled out before is taken away goes without saying:
+    /// versions are named as they are.
+    fn no_version(&self, name: &str, source: u32, set: &Choices) -> Option<String> {
         let location = self.provider.location(name, source);
         let label = self.label(name, source);
         let candidates = match self.provider.known.listings.get(location) {
             Some(Listing::Nothing(reason)) => {
-                return format!("there is nothing to be had from {location} ({reason})");
+                return Some(format!("there is nothing to be had from {location} ({reason})"));
             }
             _ => self.provider.known.versions(location),
         };
         let versions: Vec<&Version> = candidates.iter().map(|candidate| &candidate.version).collect();
         let has = match versions.as_slice() {
-            [] => return format!("{label} has no versions"),
+            [] => return Some(format!("{label} has no versions")),
             [.., last] if versions.len() > 8 => format!("it has {}, up to {last}", versions.len()),
             some => format!("it has {}", listed(some)),
         };
         let packages = self.provider.known.packages().chain([self.provider.root]);
-        let mut needs = packages.flat_map(|package| &package.needs).filter(|need| need.name == name);
-        match needs.find(|need| allowed(&need.constraint) == *set) {
-            Some(need) => format!("{label} has no version {} ({has})", need.constraint),
-            None => format!("{label} has no other version that fits ({has})"),
+        let needs = packages.flat_map(|package| &package.needs).filter(|need| need.name == name);
+        let mut asked: Vec<(String, Choices)> =
+            needs.map(|need| (need.constraint.to_string(), need.choices.clone())).collect();
+        asked.retain(|(_, choices)| set.subset_of(choices));
+        asked.sort_by(|a, b| a.0.cmp(&b.0));
+        asked.dedup_by(|a, b| a.0 == b.0);
+        let none = |choices: &Choices| {
+            !versions.iter().any(|version| choices.contains(&Choice::version((*version).clone())))
+        };
+        if let Some((constraint, _)) = asked.iter().find(|(_, choices)| none(choices)) {
+            return Some(format!("{label} has no version {constraint} ({has})"));
         }
-    }
-
-    /// Where nothing but what goes without saying leads to a conclusion: two that are called the same.
-    fn only_one(&self, derived: &Derived<Unit, Choices, String>) -> String {
-        let mut names = derived.terms.keys().filter_map(|unit| match unit {
-            Unit::Package { name, .. } => Some(name),
-            _ => None,
-        });
-        match names.next() {
-            Some(name) => format!("because a cluster has one package called {name}, "),
-            None => String::new(),
+        let all = asked.iter().fold(Choices::full(), |all, (_, choices)| all.intersection(choices));
+        if asked.is_empty() || !none(&all) {
+            return None;
         }
+        let constraints: Vec<String> = asked.into_iter().map(|(constraint, _)| constraint).collect();
+        Some(format!("{label} has no version that is {} at once ({has})", and(&constraints)))
     }
 
     /// What cannot all hold, said as what follows.
@@ -269,10 +298,12 @@ impl Words<'_> {
         let mut terms = terms.clone();
         terms.sort_by_key(|(unit, _)| (*unit).clone());
         for (unit, term) in terms {
-            match term {
-                Term::Positive(_) if *unit == Unit::Root => {}
-                Term::Positive(set) => there.push(self.subject(unit, set)),
-                Term::Negative(set) => needed.push(self.subject(unit, set).text),
+            match (unit, term) {
+                (Unit::Root, Term::Positive(_)) => {}
+                (_, Term::Positive(set)) => there.push(self.subject(unit, set)),
+                // What has to be chosen along rules out versions that would choose otherwise.
+                (Unit::Presence(_), Term::Negative(set)) => there.push(self.subject(unit, &set.complement())),
+                (_, Term::Negative(set)) => needed.push(self.subject(unit, set).text),
             }
         }
         let root = &self.provider.root.metadata;
@@ -280,8 +311,15 @@ impl Words<'_> {
         match (there.as_slice(), needed.is_empty()) {
             ([], true) => format!("there is no solution for {} {}", root.name, root.version),
             ([], false) => format!("{} {} needs {needed}", root.name, root.version),
+            ([Subject { every: Some(label), .. }], true) => format!("no version of {label} can be used"),
             ([one], true) => format!("{} cannot be used", one.text),
             ([one], false) => format!("{} {} {needed}", one.text, one.verb("needs", "need")),
+            (
+                [Subject { every: Some(label), .. }, other] | [other, Subject { every: Some(label), .. }],
+                true,
+            ) => {
+                format!("no version of {label} goes together with {}", other.text)
+            }
             (many, true) => format!("{} cannot go together", joined(many)),
             (many, false) => format!("{} together need {needed}", joined(many)),
         }
@@ -315,11 +353,10 @@ impl Words<'_> {
                         conflicts.of(version).is_some_and(|index| set.contains(&Choice::Of(index)))
                     })
                     .collect();
-                let plural = inside.len() > 1;
                 if inside.is_empty() {
                     return Subject::one(format!("the absence of {name}"));
                 }
-                Subject { text: format!("{name} {}", listed(&inside)), plural }
+                Subject::some(format!("{name} {}", listed(&inside)), inside.len() > 1)
             }
         }
     }
@@ -341,16 +378,15 @@ impl Words<'_> {
         match inside.as_slice() {
             // No version is in it: it is about what is asked for.
             [] => Subject::one(label),
-            all if all.len() == known.len() && listing.is_some() => Subject::one(match all.len() {
-                1 => format!("{label} {}", known[0]),
-                _ => format!("every version of {label}"),
-            }),
+            all if all.len() == known.len() && all.len() > 1 && listing.is_some() => {
+                Subject { text: format!("every version of {label}"), plural: false, every: Some(label) }
+            }
             [first, .., last] if inside.len() > 3 && last - first + 1 == inside.len() => {
-                Subject { text: format!("{label} {} to {}", known[*first], known[*last]), plural }
+                Subject::some(format!("{label} {} to {}", known[*first], known[*last]), plural)
             }
             some => {
                 let versions: Vec<&Version> = some.iter().map(|at| known[*at]).collect();
-                Subject { text: format!("{label} {}", listed(&versions)), plural }
+                Subject::some(format!("{label} {}", listed(&versions)), plural)
             }
         }
     }

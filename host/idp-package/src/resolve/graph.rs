@@ -90,6 +90,13 @@ pub(super) fn order(dependencies: &BTreeMap<&str, BTreeSet<&str>>) -> Result<Vec
     Err(way[start..].iter().map(|name| (*name).to_owned()).collect())
 }
 
+/// `a needs b, b needs a`
+pub(super) fn circle(names: &[String]) -> String {
+    let next = names.iter().cycle().skip(1);
+    let pairs = names.iter().zip(next).map(|(name, next)| format!("{name} needs {next}"));
+    pairs.collect::<Vec<_>>().join(", ")
+}
+
 impl Lock {
     /// The names in the order in which they are installed: whatever a package depends on comes before it.
     ///

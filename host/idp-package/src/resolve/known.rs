@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::choice::{Choices, allowed};
 use super::{Location, Metadata, Options, Root};
 use crate::manifest::{Dependency, Named, Requires};
 use crate::version::tags::Candidate;
-use crate::version::{Constraint, Version};
+use crate::version::{Constraint, ConstraintError, Version};
 
 /// What a repository has.
 #[derive(Debug)]
@@ -45,6 +46,8 @@ pub(super) struct Need {
     pub(super) name: String,
     pub(super) location: Location,
     pub(super) constraint: Constraint,
+    /// What the constraint lets the solver choose.
+    pub(super) choices: Choices,
 }
 
 /// What must not be beside a package.
@@ -158,11 +161,13 @@ fn needs(
             return Err(format!("it names the dependency {name} twice"));
         }
         let wrong = |error: String| format!("its dependency {name}: {error}");
-        let constraint = dependency.version.parse().map_err(|error| wrong(format!("{error}")))?;
+        let constraint: Constraint =
+            dependency.version.parse().map_err(|error: ConstraintError| wrong(error.to_string()))?;
         let beside = format!("./{name}");
         let reference = dependency.repository.as_deref().unwrap_or(&beside);
         let location = Location::resolve(reference, base).map_err(|error| wrong(error.to_string()))?;
-        found.push(Need { name, location, constraint });
+        let choices = allowed(&constraint);
+        found.push(Need { name, location, constraint, choices });
     }
     Ok(found)
 }

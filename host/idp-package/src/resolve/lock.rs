@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use idp_oci::digest::Digest;
 use serde::{Deserialize, Serialize};
 
-use super::{Image, Location, Options, Root};
+use super::{Image, Location, Options, Root, graph};
 use crate::version::{Constraint, Version};
 
 /// No lock is longer.
@@ -169,7 +169,7 @@ impl Lock {
                 }
             }
         }
-        self.order().map(|_| ()).map_err(|cycle| format!("a cycle: {}", cycle.join(", ")))
+        self.order().map(|_| ()).map_err(|cycle| format!("a cycle: {}", graph::circle(&cycle)))
     }
 
     /// The file's text.
@@ -244,7 +244,7 @@ impl LockedPackage {
 pub fn manifest_hash(root: &Root) -> Digest {
     let sorted = |value: serde_json::Value| match value {
         serde_json::Value::Array(mut items) => {
-            items.sort_by_cached_key(|item| canonical(item));
+            items.sort_by_cached_key(canonical);
             serde_json::Value::Array(items)
         }
         value => value,

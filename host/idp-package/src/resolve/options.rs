@@ -101,7 +101,7 @@ pub struct Limits {
     pub requests: usize,
     /// At once.
     pub concurrency: usize,
-    /// Steps of the solver.
+    /// Steps of the solver, over all its attempts.
     pub steps: usize,
     /// Dependencies, conflicts and replaced packages that one package may name.
     pub named: usize,
@@ -111,6 +111,6 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { requests: 5_000, concurrency: 8, steps: 200_000, named: 500, versions: 2_000 }
+        Self { requests: 5_000, concurrency: 8, steps: 1_000_000, named: 500, versions: 2_000 }
     }
 }

@@ -7,13 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use pubgrub::{Dependencies, DependencyProvider, PackageResolutionStatistics, Ranges};
 
-use super::choice::{Choice, Unit, allowed};
+use super::choice::{Choice, Choices, Unit, allowed};
 use super::known::{Against, Known, Listing, Package, Said};
 use super::{Location, Options};
 use crate::version::{Constraint, Version};
 use idp_oci::digest::Digest;
-
-pub(super) type Choices = Ranges<Choice>;
 
 /// A version that a lock holds.
 #[derive(Debug, Clone)]
@@ -89,7 +87,8 @@ pub(super) struct Provider<'a> {
     pub(super) sources: BTreeMap<&'a str, Vec<&'a Location>>,
     pub(super) conflicts: BTreeMap<&'a str, Conflicts>,
     pub(super) missing: RefCell<Missing>,
-    steps: Cell<usize>,
+    /// Over all attempts.
+    pub(super) steps: Cell<usize>,
 }
 
 impl<'a> Provider<'a> {
@@ -99,6 +98,7 @@ impl<'a> Provider<'a> {
         options: &'a Options,
         pins: &'a BTreeMap<String, Pin>,
         banned: &'a BTreeMap<(Location, Version), String>,
+        steps: usize,
     ) -> Self {
         let packages = || known.packages().chain([root]);
         let mut sources: BTreeMap<&str, BTreeSet<&Location>> = BTreeMap::new();
@@ -129,7 +129,7 @@ impl<'a> Provider<'a> {
             }
         }
         let missing = RefCell::default();
-        Self { root, known, options, pins, banned, sources, conflicts, missing, steps: Cell::new(0) }
+        Self { root, known, options, pins, banned, sources, conflicts, missing, steps: Cell::new(steps) }
     }
 
     /// Where the package of a unit is.
@@ -156,14 +156,14 @@ impl<'a> Provider<'a> {
             found.entry(unit).and_modify(|all| *all = all.intersection(&choices)).or_insert(choices);
         };
         for need in &package.needs {
-            let choices = allowed(&need.constraint);
+            let choices = &need.choices;
             // It will be asked in all likelihood, so it is asked along with the others.
             let pinned = self.pin(&need.name, &need.location);
             let pinned = pinned.is_some_and(|pin| choices.contains(&Choice::version(pin.version.clone())));
             if !pinned && !self.known.listings.contains_key(&need.location) {
                 self.missing.borrow_mut().listings.insert(need.location.clone());
             }
-            add(self.unit(&need.name, &need.location), choices);
+            add(self.unit(&need.name, &need.location), choices.clone());
         }
         for Against { name, constraint, .. } in &package.against {
             if let Some(conflicts) = self.conflicts.get(name.as_str())

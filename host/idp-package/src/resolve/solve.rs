@@ -12,7 +12,7 @@ use super::explain::explain;
 use super::known::{self, Known, Listing, Package, Said};
 use super::lock::{Lock, LockedPackage, LockedRoot, RequestedBy, manifest_hash};
 use super::provider::{Missing, Pin, Provider, Stop};
-use super::{Catalogue, CatalogueError, Image, Location, Metadata, Options, Root};
+use super::{Catalogue, CatalogueError, Image, Location, Metadata, Options, Root, graph};
 use crate::manifest::Api;
 use crate::version::{Version, tags};
 
@@ -54,7 +54,7 @@ pub enum ResolveError {
     #[error("no versions fit together:\n{}", .0.join("\n"))]
     Unsatisfiable(Vec<String>),
     /// Packages that depend on each other in a circle can be installed in no order.
-    #[error("a cycle of dependencies: {} depends on {}", .0.join(", which depends on "), .0.first().map(String::as_str).unwrap_or_default())]
+    #[error("packages that need each other can be installed in no order: {}; one of them has to do without", graph::circle(.0))]
     Cycle(Vec<String>),
     /// A name to update that the lock does not have.
     #[error("{0} is not in the lock, so there is nothing to update; it has: {1}")]
@@ -91,8 +91,9 @@ pub async fn solve(
     let mut known = Known::default();
     let mut banned = BTreeMap::new();
     let mut requests = 0;
+    let mut steps = 0;
     loop {
-        let (selected, missing) = attempt(&read, &known, options, &pins, &banned)?;
+        let (selected, missing) = attempt(&read, &known, options, &pins, &banned, &mut steps)?;
         if let Some(selected) = selected
             && missing.is_empty()
         {
@@ -131,9 +132,10 @@ fn attempt(
     options: &Options,
     pins: &BTreeMap<String, Pin>,
     banned: &BTreeMap<(Location, Version), String>,
+    steps: &mut usize,
 ) -> Result<(Option<Selected>, Missing), ResolveError> {
-    let provider = Provider::new(root, known, options, pins, banned);
-    let steps = || ResolveError::TooMuch(format!("{} steps", options.limits.steps));
+    let provider = Provider::new(root, known, options, pins, banned, *steps);
+    let too_much = || ResolveError::TooMuch(format!("{} steps", options.limits.steps));
     let selected = match pubgrub::resolve(&provider, Unit::Root, Choice::Absent) {
         Ok(solution) => {
             let mut selected = Selected::new();
@@ -154,9 +156,10 @@ fn attempt(
             | PubGrubError::ErrorInShouldCancel(source),
         ) => match source {
             Stop::Missing => None,
-            Stop::Steps => return Err(steps()),
+            Stop::Steps => return Err(too_much()),
         },
     };
+    *steps = provider.steps.get();
     Ok((selected, provider.missing.into_inner()))
 }
 
