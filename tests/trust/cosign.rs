@@ -1,4 +1,5 @@
-//! cosign as second opinion: it takes what we write, we take what it writes, and both refuse the same things.
+//! cosign as second opinion: it takes what we write, we take what it writes, and both refuse the same things. It runs while the
+//! registry of the same process answers it, so these tests have threads.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -179,14 +180,14 @@ fn facts(digest: &Digest) -> PackageFacts {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn it_takes_ours_where_the_registry_lists_referrers() {
     let Some(cosign) = Cosign::find() else { return };
     let registry = Registry::start().await;
     cosign_takes_ours(&cosign, &registry.address).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn it_takes_ours_where_it_does_not() {
     let Some(cosign) = Cosign::find() else { return };
     let Some(registry) = require(Distribution::v3(Options::default()).await, "distribution") else { return };
@@ -248,14 +249,14 @@ async fn we_take_its(cosign: &Cosign, address: &str) {
     assert_eq!(found.signers().len(), 1);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn we_take_its_where_the_registry_lists_referrers() {
     let Some(cosign) = Cosign::find() else { return };
     let registry = Registry::start().await;
     we_take_its(&cosign, &registry.address).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn we_take_its_where_it_does_not() {
     let Some(cosign) = Cosign::find() else { return };
     let Some(registry) = require(Distribution::v3(Options::default()).await, "distribution") else { return };
@@ -263,7 +264,7 @@ async fn we_take_its_where_it_does_not() {
 }
 
 /// A key of OpenSSL's, put under a password by cosign.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn imported_keys() {
     let Some(cosign) = Cosign::find() else { return };
     for (name, pem) in [("p256", P256), ("p384", P384)] {

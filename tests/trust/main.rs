@@ -97,5 +97,5 @@ fn secret(text: &str) -> Secret {
 }
 
 fn valid(found: &Verification) -> Vec<&Finding> {
-    found.findings.iter().filter(|finding| matches!(finding.verdict, Verdict::Valid { .. })).collect()
+    found.findings.iter().filter(|finding| matches!(finding.verdict, Verdict::Valid(_))).collect()
 }

@@ -15,7 +15,7 @@ use idp_package::trust::referrer::Referrer;
 use idp_package::trust::registry::{check, push_legacy, push_referrer, signatures, subject};
 use idp_package::trust::sbom::{self, FileFacts, Format, PackageFacts};
 use idp_package::trust::sign::{attest, sign, state};
-use idp_package::trust::verify::{Form, Kind, Verdict};
+use idp_package::trust::verify::{Form, Kind, Trust, Verdict};
 use idp_test_support::peers::{Distribution, Options, require};
 use tokio_util::sync::CancellationToken;
 
@@ -186,7 +186,9 @@ async fn a_flood() {
         let made = Referrer::new(&descriptor, bundle::MEDIA_TYPE, content, BTreeMap::new(), Timestamp::EPOCH);
         push_referrer(&client, &repository, &made.expect("made"), &none).await.expect("pushed");
     }
-    let found = signatures(&client, &repository, &descriptor.digest, &[]).await.expect("found");
+    let found = signatures(&client, &repository, &descriptor.digest, Trust { keys: &[], keyless: None })
+        .await
+        .expect("found");
     assert_eq!((found.findings.len(), found.incomplete.len()), (100, 1));
     assert!(found.incomplete[0].contains("only 100"), "{:?}", found.incomplete);
 }

@@ -98,12 +98,8 @@ pub struct MessageDigest {
     pub digest: String,
 }
 
-/// Who a keyless signature claims to be by. Whether that is so depends on a certificate authority (Fulcio), a log (Rekor or a timestamp
-/// authority) and what is trusted of them (a TUF root).
-///
-/// Such signatures are not verified here. The crate for it, `sigstore-verify` 0.15, does it offline against a given trusted root; without
-/// its default `aws-lc-rs` it has no cryptography and wants a provider of ours, and it brings some forty crates beside (an older line of
-/// `der`, `x509-cert`, `cms`, `jiff`).
+/// Who a keyless signature is by. Whether that is so depends on a certificate authority (Fulcio), a log (Rekor) or a timestamp authority,
+/// and what is trusted of them (a trusted root); what is read of a certificate alone is a claim.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Keyless {

@@ -20,12 +20,16 @@
 //!
 //! # Keyless signatures
 //!
-//! They are found and told apart, with the identity that their certificate claims, and not verified: see [`bundle::Keyless`].
+//! They are found and told apart, with the identity that their certificate claims. They are verified, offline and against a trusted root
+//! that the user gives, where this crate is built with the feature `keyless`: that brings some forty crates (an older line of `der`,
+//! `x509-cert`, `cms`, `jiff`), so it is not for everybody. Legacy ones (a certificate in an annotation) are not verified.
 
 pub mod bundle;
 pub mod dsse;
 mod error;
 pub mod key;
+#[cfg(feature = "keyless")]
+pub mod keyless;
 pub mod legacy;
 pub mod policy;
 pub mod provenance;

@@ -181,7 +181,7 @@ impl Rule {
         let others: Vec<String> = found
             .findings
             .iter()
-            .filter(|finding| !matches!(finding.verdict, super::verify::Verdict::Valid { .. }))
+            .filter(|finding| !matches!(finding.verdict, super::verify::Verdict::Valid(_)))
             .take(5)
             .map(|finding| format!("; {}: {}", finding.manifest.short(), finding.verdict))
             .collect();
@@ -219,7 +219,7 @@ mod tests {
     use idp_oci::digest::Digest;
 
     use super::super::key::{GeneratedKey, generate};
-    use super::super::verify::{Finding, Form, Kind, Verdict, Verification};
+    use super::super::verify::{Finding, Form, Kind, Signer, Verdict, Verification};
     use super::{Decision, Mode, Rule, VerificationPolicy, evaluate};
 
     fn policy(text: &str) -> Result<VerificationPolicy, String> {
@@ -292,7 +292,7 @@ mod tests {
             form: Form::Bundle,
             kind: *kind,
             predicate_type: None,
-            verdict: Verdict::Valid { key: "a.pub".to_owned(), key_id: key.public.id().clone() },
+            verdict: Verdict::Valid(Signer::Key { key: "a.pub".to_owned(), key_id: key.public.id().clone() }),
         };
         let findings = by.iter().map(finding).collect();
         Verification { subject, source: "referrers-api".to_owned(), findings, incomplete: Vec::new() }

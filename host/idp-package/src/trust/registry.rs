@@ -19,7 +19,7 @@ use super::key::PrivateKey;
 use super::legacy;
 use super::policy::{Decision, Mode, VerificationPolicy};
 use super::referrer::Referrer;
-use super::verify::{self, Finding, Form, NamedKey, Subject, Verdict, Verification};
+use super::verify::{self, Finding, Form, NamedKey, Subject, Trust, Verdict, Verification};
 
 /// Entries of a list of referrers that are looked at.
 const MOST_LISTED: usize = 1000;
@@ -111,10 +111,10 @@ pub async fn push_legacy(
     let reference = format!("{}/{repository}", client.registry());
     let mut written = false;
     for _ in 0..MOST_ROUNDS {
-        let mut evidence = Evidence::new(client, repository, subject, &ours);
+        let mut evidence = Evidence::new(client, repository, subject, (&ours).into());
         let existing = evidence.legacy_tag(&target).await?;
         if let Some(existing) = &existing
-            && evidence.findings.iter().any(|finding| matches!(finding.verdict, Verdict::Valid { .. }))
+            && evidence.findings.iter().any(|finding| matches!(finding.verdict, Verdict::Valid(_)))
         {
             let digest = existing.digest().clone();
             return Ok(Pushed { digest, tag: Some(tag.to_string()), existed: !written });
@@ -132,14 +132,14 @@ pub async fn push_legacy(
 ///
 /// # Errors
 /// When the registry does not say what refers to it, or breaks off; evidence that is broken is a finding.
-pub async fn signatures(
-    client: &Client,
-    repository: &Repository,
-    subject: &Digest,
-    keys: &[NamedKey],
+pub async fn signatures<'a>(
+    client: &'a Client,
+    repository: &'a Repository,
+    subject: &'a Digest,
+    trust: impl Into<Trust<'a>>,
 ) -> Result<Verification, TrustError> {
     let listed = client.referrers(repository, subject).await?;
-    let mut evidence = Evidence::new(client, repository, subject, keys);
+    let mut evidence = Evidence::new(client, repository, subject, trust.into());
     if listed.manifests.len() > MOST_LISTED {
         let more = listed.manifests.len() - MOST_LISTED;
         evidence.incomplete.push(format!("{more} more referrers are listed than are looked at"));
@@ -223,7 +223,7 @@ struct Evidence<'a> {
     client: &'a Client,
     repository: &'a Repository,
     subject: &'a Digest,
-    keys: &'a [NamedKey],
+    trust: Trust<'a>,
     findings: Vec<Finding>,
     incomplete: Vec<String>,
     manifests: usize,
@@ -242,14 +242,19 @@ fn blame(error: ClientError) -> Result<String, TrustError> {
 }
 
 impl<'a> Evidence<'a> {
-    fn new(
-        client: &'a Client,
-        repository: &'a Repository,
-        subject: &'a Digest,
-        keys: &'a [NamedKey],
-    ) -> Self {
+    fn new(client: &'a Client, repository: &'a Repository, subject: &'a Digest, trust: Trust<'a>) -> Self {
         let (findings, incomplete) = (Vec::new(), Vec::new());
-        Self { client, repository, subject, keys, findings, incomplete, manifests: 0, bytes: 0, itself: None }
+        Self {
+            client,
+            repository,
+            subject,
+            trust,
+            findings,
+            incomplete,
+            manifests: 0,
+            bytes: 0,
+            itself: None,
+        }
     }
 
     async fn referrer(&mut self, entry: &Entry) -> Result<(), TrustError> {
@@ -309,7 +314,7 @@ impl<'a> Evidence<'a> {
                     let annotation = |name: &str| layer.annotations.get(name).map(String::as_str);
                     let signature = annotation(legacy::SIGNATURE).unwrap_or_default();
                     let certificate = annotation(legacy::CERTIFICATE);
-                    let (digest, subject, keys) = (manifest.digest(), self.subject, self.keys);
+                    let (digest, subject, keys) = (manifest.digest(), self.subject, self.trust.keys);
                     let finding = verify::legacy(&bytes, signature, certificate, digest, subject, keys);
                     self.findings.push(finding);
                 }
@@ -319,8 +324,8 @@ impl<'a> Evidence<'a> {
         Ok(())
     }
 
-    async fn bundle(&mut self, bytes: &[u8], manifest: &Digest) -> Result<(), TrustError> {
-        let parsed = match Bundle::parse(bytes) {
+    async fn bundle(&mut self, raw: &[u8], manifest: &Digest) -> Result<(), TrustError> {
+        let parsed = match Bundle::parse(raw) {
             Ok(parsed) => parsed,
             Err(reason) => {
                 self.findings.push(Finding::broken(manifest, Form::Bundle, reason));
@@ -339,7 +344,7 @@ impl<'a> Evidence<'a> {
         }
         let bytes = self.itself.as_ref().and_then(Option::as_deref);
         let subject = Subject { digest: self.subject, bytes };
-        self.findings.extend(verify::bundle(&parsed, manifest, subject, self.keys));
+        self.findings.extend(verify::bundle(&parsed, raw, manifest, subject, self.trust));
         Ok(())
     }
 

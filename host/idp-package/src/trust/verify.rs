@@ -22,6 +22,68 @@ pub struct NamedKey {
     pub key: PublicKey,
 }
 
+/// Who can tell whether a keyless signature is by whom it says, and whether that is who is wanted.
+pub trait KeylessVerifier: Sync {
+    /// Who signed; or why not, in words. `bundle` is as it was fetched.
+    ///
+    /// # Errors
+    /// Anything but a good signature by the one who is wanted.
+    fn verify(&self, bundle: &[u8], subject: Subject<'_>) -> Result<Keyless, String>;
+}
+
+/// Who is believed.
+#[derive(Clone, Copy)]
+pub struct Trust<'a> {
+    /// Owners of these keys.
+    pub keys: &'a [NamedKey],
+    /// Somebody with a certificate; without it, such signatures are found and not verified.
+    pub keyless: Option<&'a dyn KeylessVerifier>,
+}
+
+impl std::fmt::Debug for Trust<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Trust").field("keys", &self.keys).finish_non_exhaustive()
+    }
+}
+
+impl<'a> From<&'a [NamedKey]> for Trust<'a> {
+    fn from(keys: &'a [NamedKey]) -> Self {
+        Self { keys, keyless: None }
+    }
+}
+
+impl<'a> From<&'a Vec<NamedKey>> for Trust<'a> {
+    fn from(keys: &'a Vec<NamedKey>) -> Self {
+        keys.as_slice().into()
+    }
+}
+
+impl<'a, const N: usize> From<&'a [NamedKey; N]> for Trust<'a> {
+    fn from(keys: &'a [NamedKey; N]) -> Self {
+        keys.as_slice().into()
+    }
+}
+
+/// Somebody who signed.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all_fields = "kebab-case", untagged)]
+pub enum Signer {
+    /// The owner of a key.
+    Key {
+        /// The key's file.
+        key: String,
+        /// Its name.
+        key_id: KeyId,
+    },
+    /// Somebody with a certificate.
+    Identity {
+        /// An address or a workflow.
+        identity: String,
+        /// Who said so.
+        issuer: String,
+    },
+}
+
 /// What is vouched for.
 #[derive(Debug, Clone, Copy)]
 pub struct Subject<'a> {
@@ -57,14 +119,8 @@ pub enum Form {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "verdict")]
 pub enum Verdict {
-    /// One of the keys signed it, and it is about this manifest.
-    #[serde(rename_all = "kebab-case")]
-    Valid {
-        /// The key's file.
-        key: String,
-        /// Its name.
-        key_id: KeyId,
-    },
+    /// Somebody who is believed signed it, and it is about this manifest.
+    Valid(Signer),
     /// None of the keys did.
     #[serde(rename_all = "kebab-case")]
     UnknownKey {
@@ -119,21 +175,21 @@ pub struct Verification {
 }
 
 impl Verification {
-    /// The keys whose owners stand by it; each once, however often they signed.
-    pub fn signers(&self) -> BTreeSet<&KeyId> {
+    /// Who stands by it; each once, however often they signed.
+    pub fn signers(&self) -> BTreeSet<&Signer> {
         let by = |finding: &&Finding| finding.kind == Kind::Signature;
-        self.findings.iter().filter(by).filter_map(Finding::key).collect()
+        self.findings.iter().filter(by).filter_map(Finding::signer).collect()
     }
 
-    /// Predicate types of valid attestations, and how many keys signed each.
+    /// Predicate types of valid attestations, and how many signed each.
     pub fn attested(&self) -> BTreeMap<&str, usize> {
-        let mut keys: BTreeMap<&str, BTreeSet<&KeyId>> = BTreeMap::new();
+        let mut signers: BTreeMap<&str, BTreeSet<&Signer>> = BTreeMap::new();
         for finding in self.findings.iter().filter(|finding| finding.kind == Kind::Attestation) {
-            if let (Some(key), Some(predicate)) = (finding.key(), &finding.predicate_type) {
-                keys.entry(predicate).or_default().insert(key);
+            if let (Some(signer), Some(predicate)) = (finding.signer(), &finding.predicate_type) {
+                signers.entry(predicate).or_default().insert(signer);
             }
         }
-        keys.into_iter().map(|(predicate, keys)| (predicate, keys.len())).collect()
+        signers.into_iter().map(|(predicate, by)| (predicate, by.len())).collect()
     }
 }
 
@@ -144,9 +200,9 @@ impl Finding {
         Self { manifest: manifest.clone(), form, kind: Kind::Unknown, predicate_type: None, verdict }
     }
 
-    fn key(&self) -> Option<&KeyId> {
+    fn signer(&self) -> Option<&Signer> {
         match &self.verdict {
-            Verdict::Valid { key_id, .. } => Some(key_id),
+            Verdict::Valid(signer) => Some(signer),
             _ => None,
         }
     }
@@ -155,7 +211,10 @@ impl Finding {
 impl std::fmt::Display for Verdict {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Valid { key, .. } => write!(f, "valid, by {key}"),
+            Self::Valid(Signer::Key { key, .. }) => write!(f, "valid, by {key}"),
+            Self::Valid(Signer::Identity { identity, issuer }) => {
+                write!(f, "valid, by {identity} through {issuer}")
+            }
             Self::UnknownKey { hint } if hint.is_empty() => f.write_str("by none of the keys given"),
             Self::UnknownKey { hint } => write!(f, "by none of the keys given (it hints at {hint})"),
             Self::Keyless { claimed: Keyless { identity, issuer } } => write!(
@@ -169,8 +228,14 @@ impl std::fmt::Display for Verdict {
     }
 }
 
-/// Judges a bundle; a finding for each of its signatures.
-pub fn bundle(parsed: &Bundle, manifest: &Digest, subject: Subject<'_>, keys: &[NamedKey]) -> Vec<Finding> {
+/// Judges a bundle; a finding for each of its signatures. `raw` is the bytes that were parsed.
+pub fn bundle(
+    parsed: &Bundle,
+    raw: &[u8],
+    manifest: &Digest,
+    subject: Subject<'_>,
+    trust: Trust<'_>,
+) -> Vec<Finding> {
     let finding = |kind, predicate_type, verdict| Finding {
         manifest: manifest.clone(),
         form: Form::Bundle,
@@ -179,7 +244,16 @@ pub fn bundle(parsed: &Bundle, manifest: &Digest, subject: Subject<'_>, keys: &[
         verdict,
     };
     let broken = |reason: String| vec![finding(Kind::Unknown, None, Verdict::Invalid { reason })];
-    let keyless = parsed.keyless();
+    let keyless = parsed.keyless().map(|claimed| match trust.keyless {
+        None => Verdict::Keyless { claimed },
+        Some(verifier) => match verifier.verify(raw, subject) {
+            Ok(Keyless { identity: Some(identity), issuer: Some(issuer) }) => {
+                Verdict::Valid(Signer::Identity { identity, issuer })
+            }
+            Ok(_) => Verdict::Invalid { reason: "its certificate names nobody".to_owned() },
+            Err(reason) => Verdict::Invalid { reason: format!("keyless signature: {reason}") },
+        },
+    });
     let hint = parsed.verification_material.public_key.as_ref().map(|key| super::clip(&key.hint));
     let hint = hint.unwrap_or_default();
     match (&parsed.dsse_envelope, &parsed.message_signature) {
@@ -199,18 +273,18 @@ pub fn bundle(parsed: &Bundle, manifest: &Digest, subject: Subject<'_>, keys: &[
                 Err(error) => Some(format!("what is signed is no statement: {error}")),
             };
             let shown = claimed.map(super::clip);
-            let judged = envelope_verdicts(envelope, &payload, keyless.as_ref(), &hint, keys);
+            let judged = envelope_verdicts(envelope, &payload, keyless, &hint, trust.keys);
             let judged = judged.into_iter().map(|verdict| against(verdict, objection.as_deref()));
             judged.map(|verdict| finding(kind, shown.clone(), verdict)).collect()
         }
         (None, Some(signed)) => {
             let verdict = match (keyless, decode(&signed.signature), subject.bytes) {
-                (Some(claimed), _, _) => Verdict::Keyless { claimed },
+                (Some(verdict), _, _) => verdict,
                 (_, None, _) => Verdict::Invalid { reason: "its signature is not base64".to_owned() },
                 (_, _, None) => {
                     Verdict::Invalid { reason: "it signs the manifest, which could not be read".to_owned() }
                 }
-                (None, Some(signature), Some(message)) => by_key(keys, message, &signature, &hint),
+                (None, Some(signature), Some(message)) => by_key(trust.keys, message, &signature, &hint),
             };
             vec![finding(Kind::Signature, None, verdict)]
         }
@@ -222,7 +296,7 @@ pub fn bundle(parsed: &Bundle, manifest: &Digest, subject: Subject<'_>, keys: &[
 /// A valid signature under something that says nothing of the subject.
 fn against(verdict: Verdict, objection: Option<&str>) -> Verdict {
     match (verdict, objection) {
-        (Verdict::Valid { .. }, Some(objection)) => Verdict::Invalid { reason: objection.to_owned() },
+        (Verdict::Valid(_), Some(objection)) => Verdict::Invalid { reason: objection.to_owned() },
         (verdict, _) => verdict,
     }
 }
@@ -230,7 +304,7 @@ fn against(verdict: Verdict, objection: Option<&str>) -> Verdict {
 fn envelope_verdicts(
     envelope: &Envelope,
     payload: &[u8],
-    keyless: Option<&Keyless>,
+    keyless: Option<Verdict>,
     hint: &str,
     keys: &[NamedKey],
 ) -> Vec<Verdict> {
@@ -243,8 +317,8 @@ fn envelope_verdicts(
         let count = envelope.signatures.len();
         return invalid(format!("it holds {count} signatures, where 1 to {MOST_SIGNATURES} are taken"));
     }
-    if let Some(claimed) = keyless {
-        return vec![Verdict::Keyless { claimed: claimed.clone() }];
+    if let Some(verdict) = keyless {
+        return vec![verdict];
     }
     let message = pae(&envelope.payload_type, payload);
     let one = |signed: &super::dsse::Signature| match decode(&signed.sig) {
@@ -256,7 +330,9 @@ fn envelope_verdicts(
 
 fn by_key(keys: &[NamedKey], message: &[u8], signature: &[u8], hint: &str) -> Verdict {
     match keys.iter().find(|named| named.key.verify(message, signature)) {
-        Some(NamedKey { name, key }) => Verdict::Valid { key: name.clone(), key_id: key.id().clone() },
+        Some(NamedKey { name, key }) => {
+            Verdict::Valid(Signer::Key { key: name.clone(), key_id: key.id().clone() })
+        }
         None => Verdict::UnknownKey { hint: hint.to_owned() },
     }
 }

@@ -43,13 +43,15 @@ fn judged(document: &Value, keys: &[NamedKey]) -> Vec<Finding> {
 fn judge(bytes: &[u8], keys: &[NamedKey]) -> Vec<Finding> {
     let (digest, manifest) = (Digest::of(MANIFEST), Digest::of(b"a referrer"));
     match Bundle::parse(bytes) {
-        Ok(parsed) => bundle(&parsed, &manifest, Subject { digest: &digest, bytes: Some(MANIFEST) }, keys),
+        Ok(parsed) => {
+            bundle(&parsed, bytes, &manifest, Subject { digest: &digest, bytes: Some(MANIFEST) }, keys.into())
+        }
         Err(reason) => vec![Finding::broken(&manifest, super::Form::Bundle, reason)],
     }
 }
 
 fn valid(findings: &[Finding]) -> usize {
-    findings.iter().filter(|finding| matches!(finding.verdict, Verdict::Valid { .. })).count()
+    findings.iter().filter(|finding| matches!(finding.verdict, Verdict::Valid(_))).count()
 }
 
 fn reason(findings: &[Finding]) -> String {
@@ -261,7 +263,7 @@ async fn legacy_signatures() {
     };
     for (signature, key) in signatures.iter().zip([&ours, &theirs]) {
         let verdict = judged(signature, std::slice::from_ref(key), &digest);
-        assert!(matches!(verdict, Verdict::Valid { .. }), "{verdict}");
+        assert!(matches!(verdict, Verdict::Valid(_)), "{verdict}");
         let verdict = judged(signature, std::slice::from_ref(key), &Digest::of(b"another"));
         assert!(verdict.to_string().contains("not about this"), "{verdict}");
     }

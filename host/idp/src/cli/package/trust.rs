@@ -255,7 +255,7 @@ fn line(finding: &Finding) -> String {
         Kind::Unknown => "something".to_owned(),
     };
     let verdict = match &finding.verdict {
-        Verdict::Valid { key, .. } => format!("valid, by {key}"),
+        valid @ Verdict::Valid(_) => valid.to_string(),
         Verdict::UnknownKey { .. } => "not by one of the keys".to_owned(),
         Verdict::Keyless { claimed } => format!(
             "keyless, not verified; it claims to be by {}",
