@@ -132,7 +132,8 @@ impl Consumer {
         let error = (!output.status.success())
             .then(|| Refused { step: "extract".to_owned(), message: failed.into_owned() });
         let revision = told.lines().find_map(|line| line.strip_prefix("Digest: ")).map(ToOwned::to_owned);
-        let tree = if error.is_none() { tree(&out).expect("oras wrote what can be read") } else { Vec::new() };
+        let tree =
+            if error.is_none() { tree(&out).expect("oras wrote what can be read") } else { Vec::new() };
         Fetched { consumer: "oras".to_owned(), revision, annotations: BTreeMap::new(), tree, error }
     }
 }
