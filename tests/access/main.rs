@@ -5,6 +5,7 @@
 //! | `own` | our client logs in by password and by token, mounts, is refused, and reads what is for everybody |
 //! | `crane` | another client does |
 //! | `docker` | a third does, and keeps a refresh token |
+//! | `skopeo` | skopeo and podman read what is for everybody without a login |
 //! | `service` | the registry takes the tokens of docker_auth |
 //!
 //! Requests are counted; no time is asserted.
@@ -13,6 +14,7 @@ mod crane;
 mod docker;
 mod own;
 mod service;
+mod skopeo;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -9,7 +9,7 @@ use idp_oci::server::htpasswd::Htpasswd;
 use crate::registry::{Kind, TestRegistry, program};
 
 /// Runs to the end; what it printed on stdout.
-fn run(command: &mut Command) -> String {
+pub(crate) fn run(command: &mut Command) -> String {
     let output = command.output().expect("it runs");
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?}: {told}");
@@ -17,7 +17,7 @@ fn run(command: &mut Command) -> String {
 }
 
 /// An OCI layout with one image: written by hand, so that no client has a say in it.
-fn layout(root: &Path) -> String {
+pub(crate) fn layout(root: &Path) -> String {
     use idp_oci::digest::Digest;
     let blobs = root.join("blobs/sha256");
     std::fs::create_dir_all(&blobs).expect("made");

@@ -122,7 +122,7 @@ impl Consumer {
         let output = self
             .command()
             .env("HOME", directory.path())
-            .args(["pull", "--plain-http", "--no-tty", "--output"])
+            .args(["pull", "--plain-http", "--format", "json", "--output"])
             .arg(&out)
             .arg(format!("{repository}{separator}{reference}"))
             .output()
@@ -132,6 +132,13 @@ impl Consumer {
         let error = (!output.status.success())
             .then(|| Refused { step: "extract".to_owned(), message: failed.into_owned() });
         let revision = told.lines().find_map(|line| line.strip_prefix("Digest: ")).map(ToOwned::to_owned);
+        let error = (!output.status.success()).then(|| Refused {
+            step: "extract".to_owned(),
+            message: String::from_utf8_lossy(&output.stderr).into_owned(),
+        });
+        let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        let revision = told["reference"].as_str().and_then(|reference| reference.split_once('@'));
+        let revision = revision.map(|(_, digest)| digest.to_owned());
         let tree =
             if error.is_none() { tree(&out).expect("oras wrote what can be read") } else { Vec::new() };
         Fetched { consumer: "oras".to_owned(), revision, annotations: BTreeMap::new(), tree, error }

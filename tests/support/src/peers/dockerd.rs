@@ -2,7 +2,6 @@
 //!
 //! In: nothing. Out: [`Dockerd`], with the `unix://` address for `DOCKER_HOST`. Needs root, as the daemon does.
 
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -12,7 +11,7 @@ use tokio::net::UnixStream;
 
 use super::http::Call;
 use super::server::{Process, data_dir};
-use super::{Unavailable, installed};
+use super::{Unavailable, installed, is_root};
 
 /// A running Docker daemon. Dropping it ends the daemon and deletes its images.
 #[derive(Debug)]
@@ -28,7 +27,7 @@ impl Dockerd {
     pub async fn start() -> Result<Self, Unavailable> {
         const PEER: &str = "dockerd";
         let program = installed("dockerd", "docker.io")?;
-        if !std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0) {
+        if !is_root() {
             return Err(Unavailable::NeedsRoot { peer: PEER });
         }
         let dir = data_dir(PEER)?;

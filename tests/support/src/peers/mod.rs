@@ -113,7 +113,7 @@ fn is_listed(name: &str, list: &str) -> bool {
     list.split(',').any(|entry| entry.trim() == name)
 }
 
-/// Path of another client, to use as a second opinion: built from their modules, or (`skopeo`, `podman`) of a Debian package.
+/// Path of another client, to use as a second opinion: built from its module, or (`podman`, `skopeo`) of a Debian package.
 ///
 /// # Panics
 /// On a name that is none of these.
@@ -124,6 +124,8 @@ pub fn tool(name: &str) -> Result<PathBuf, Unavailable> {
         "helm" => built("helm"),
         "oras" => built("oras"),
         "regctl" => built("regctl"),
+        // Others would need ranges of user ids of their own.
+        "podman" if !is_root() => Err(Unavailable::NeedsRoot { peer: "podman" }),
         "podman" => installed("podman", "podman"),
         "skopeo" => installed("skopeo", "skopeo"),
         other => {
@@ -162,6 +164,10 @@ fn installed(program: &'static str, package: &'static str) -> Result<PathBuf, Un
         .map(|dir| dir.join(program))
         .find(|path| path.is_file())
         .ok_or(Unavailable::NotInstalled { program, package })
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
 }
 
 /// PATH with the directories of system programs, which the PATH of a plain user often lacks.
