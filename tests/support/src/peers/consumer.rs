@@ -127,11 +127,6 @@ impl Consumer {
             .arg(format!("{repository}{separator}{reference}"))
             .output()
             .expect("oras runs");
-        let (told, failed) =
-            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        let error = (!output.status.success())
-            .then(|| Refused { step: "extract".to_owned(), message: failed.into_owned() });
-        let revision = told.lines().find_map(|line| line.strip_prefix("Digest: ")).map(ToOwned::to_owned);
         let error = (!output.status.success()).then(|| Refused {
             step: "extract".to_owned(),
             message: String::from_utf8_lossy(&output.stderr).into_owned(),
