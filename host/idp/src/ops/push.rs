@@ -9,9 +9,12 @@ use idp_oci::manifest::Platform;
 use idp_oci::name::{Reference, Repository, Tag};
 use idp_oci::pipeline::{self, Destination, Planned, Survey};
 use idp_oci::source::{self, Compression, Memo, Selection};
+use idp_package::build::Package;
+use idp_package::manifest;
 use serde::Serialize;
 
 use super::context::To;
+use super::package::build::Origin;
 use super::room::{self, Room};
 use super::session::{self, Session, Subject};
 use super::{Context, Error};
@@ -86,8 +89,20 @@ pub async fn push(context: &Context, request: Request) -> Result<Outcome, Error>
     }
     let base = std::env::current_dir()
         .map_err(|error| Error::Io { what: "finding the current directory".to_owned(), error })?;
-    let source = source::open(&request.source, &base)?;
+    let package = package(&base.join(&request.source))?;
+    let mut request = request;
+    if let Some(package) = &package {
+        as_package(&mut request, package);
+    }
     let own = if request.destinations.is_empty() { own_name(&request.source) } else { None };
+    let source = match package {
+        // The same artifact as `idp package push` makes of it.
+        Some(package) => {
+            let facts = super::package::build::facts(context, &package, &Origin::default()).await?;
+            package.into_source(facts)?
+        }
+        None => source::open(&request.source, &base)?,
+    };
     let names: Vec<&str> = request.destinations.iter().chain(&own).map(String::as_str).collect();
     if !names.is_empty() {
         context.find_registry(&names, To::Write).await?;
@@ -147,6 +162,28 @@ pub async fn push(context: &Context, request: Request) -> Result<Outcome, Error>
         }
     }
     Ok(outcome)
+}
+
+/// The package in a directory, where there is one.
+fn package(directory: &Path) -> Result<Option<Package>, Error> {
+    if !directory.join(manifest::FILE).is_file() {
+        return Ok(None);
+    }
+    Ok(Some(Package::open(directory)?))
+}
+
+/// Its own name and version, where the command line says none.
+fn as_package(request: &mut Request, package: &Package) {
+    if request.destinations.is_empty() {
+        request.destinations.push(package.reference());
+        return;
+    }
+    for destination in &mut request.destinations {
+        let last = destination.rsplit('/').next().unwrap_or_default();
+        if !last.contains([':', '@']) {
+            *destination = format!("{destination}:{}", package.manifest.metadata.version);
+        }
+    }
 }
 
 /// What arrived, with the names that people wrote.

@@ -6,7 +6,7 @@
 //! | `transfer` | `push`, `pull`, `show` |
 //! | `carry` | `export`, `import` |
 //! | `check` | `validate`, `rules`, `diff` |
-//! | `resolve` | `lock`, `update`, `deps` |
+//! | `resolve` | `tags`, `lock`, `update`, `deps` |
 //! | `trust` | `keygen`, `sign`, `verify`, `sbom`, `provenance` |
 
 mod carry;
@@ -43,6 +43,7 @@ enum Command {
     Validate(check::ValidateArgs),
     Rules(check::RulesArgs),
     Diff(check::DiffArgs),
+    Tags(resolve::TagsArgs),
     Lock(resolve::LockArgs),
     Update(resolve::UpdateArgs),
     Deps(resolve::DepsArgs),
@@ -66,6 +67,7 @@ pub(super) fn run(args: Args, session: &Session) -> Result<(), Stop> {
         Command::Validate(args) => check::validate(args, session),
         Command::Rules(args) => check::rules(&args, session),
         Command::Diff(args) => check::diff(args, session),
+        Command::Tags(args) => resolve::tags(args, session),
         Command::Lock(args) => resolve::lock(args, session),
         Command::Update(args) => resolve::update(args, session),
         Command::Deps(args) => resolve::deps(args, session),

@@ -1,10 +1,11 @@
-//! `idp package lock`, `update` and `deps`.
+//! `idp package tags`, `lock`, `update` and `deps`.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use idp_package::resolve::{Lock, Tree};
+use idp_package::version::picks::Pick;
 
 use super::super::connect::Connect;
 use super::super::error::{Exit, Report};
@@ -208,4 +209,50 @@ fn branches(text: &mut String, tree: &Tree, indent: &str) {
         let _ = writeln!(text, "{indent}{mark}{} {}{constraint}{again}", child.name, child.version);
         branches(text, child, &format!("{indent}{below}"));
     }
+}
+
+/// Say what the tags of a repository are to those who read versions
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  idp package tags registry.example/team/my-app\n  idp package tags registry.example/team/my-app --constraint '1.x'\n\n\
+  Finds tags that break constraints for everybody, versions under two names, tags that move, dates that win over versions; and says what \
+  Argo CD, Flux, Helm and idp take for a constraint."
+)]
+pub(super) struct TagsArgs {
+    /// registry/repository
+    repository: String,
+    /// A constraint to try
+    #[arg(long, value_name = "CONSTRAINT")]
+    constraint: Option<String>,
+    #[command(flatten)]
+    connect: Connect,
+}
+
+pub(super) fn tags(args: TagsArgs, session: &Session) -> Result<(), Stop> {
+    let options = session.options(&args.connect, "package tags")?;
+    let doing = format!("look at the tags of `{}`", args.repository);
+    let found = session.work(&doing, options, async |context| {
+        ops::package::tags::tags(context, &args.repository, args.constraint.as_deref()).await
+    })?;
+    let mut text = String::new();
+    for finding in &found.findings {
+        let _ = writeln!(text, "{}: {} {}", finding.tag, finding.explanation, finding.advice);
+    }
+    if let Some(picks) = &found.picks {
+        for (who, pick) in
+            [("Argo CD", &picks.argocd), ("Flux", &picks.flux), ("Helm", &picks.helm), ("idp", &picks.idp)]
+        {
+            let _ = match pick {
+                Pick::Tag(tag) => writeln!(text, "{who:<8}takes {tag}"),
+                Pick::Fails(why) => writeln!(text, "{who:<8}fails: {why}"),
+            };
+        }
+    }
+    session.console.say(&format!(
+        "{}: {} tags, {} to speak of",
+        found.repository,
+        found.tags,
+        found.findings.len()
+    ));
+    Ok(session.console.result(&text, &found)?)
 }

@@ -110,7 +110,11 @@ fn sink_of(text: &str) -> Option<String> {
 }
 
 /// What is to be said about a package that does not stand in its directory.
-pub(super) async fn facts(context: &Context, package: &Package, origin: &Origin) -> Result<Facts, Error> {
+pub(in crate::ops) async fn facts(
+    context: &Context,
+    package: &Package,
+    origin: &Origin,
+) -> Result<Facts, Error> {
     let found = images::recorded(images::scan(package)?, super::lock::read(&package.directory)?.as_ref());
     let mut facts = Facts {
         source: origin.source.clone(),

@@ -10,6 +10,7 @@
 //! | [`lock`], [`catalogue`], [`images`] | dependencies and images to exact ones, asked of registries |
 //! | [`trust`] | signatures, SBOMs, provenance |
 //! | [`carry`] | everything that belongs to one, to where there is no network |
+//! | [`tags`] | what the tags of a repository are to those who read versions |
 //! | [`scaffold`], [`bump`] | a new one to start from; its version, raised |
 
 pub mod build;
@@ -24,6 +25,7 @@ pub mod push;
 pub mod scaffold;
 pub mod show;
 pub mod subject;
+pub mod tags;
 pub mod trust;
 pub mod validate;
 
