@@ -14,3 +14,21 @@ pub fn schema() -> serde_json::Value {
     }
     schema
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    /// Editors read the file; `IDP_BLESS` writes it anew.
+    #[test]
+    fn the_published_schema_is_that_of_the_types() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/idp-package.schema.json");
+        let mut text = serde_json::to_string_pretty(&super::schema()).expect("JSON");
+        text.push('\n');
+        if std::env::var_os("IDP_BLESS").is_some() {
+            std::fs::write(&path, &text).expect("docs/reference can be written");
+        }
+        let written = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(written == text, "docs/reference/idp-package.schema.json is out of date: run `cargo xtask bless`");
+    }
+}
