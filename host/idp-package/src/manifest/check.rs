@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Manifest, Type};
+use crate::version::Constraint;
 
 type Wrong = (String, String);
 
@@ -154,10 +155,7 @@ fn version(text: &str) -> Result<(), String> {
 }
 
 fn constraint(text: &str) -> Result<(), String> {
-    if text.trim().is_empty() {
-        return Err("an empty constraint; write * for any version".to_owned());
-    }
-    Ok(())
+    text.parse::<Constraint>().map(|_| ()).map_err(|error| error.to_string())
 }
 
 /// A path inside the package, with forward slashes.

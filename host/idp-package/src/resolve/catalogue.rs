@@ -37,7 +37,7 @@ pub enum CatalogueError {
 pub struct Metadata {
     /// What it calls itself.
     pub name: String,
-    /// Which version it says it is.
+    /// Which version it says it is, `v1.0.0` being 1.0.0. What is no version, as artifacts of others may have, says nothing.
     pub version: String,
     /// The digest of its manifest.
     pub digest: Digest,

@@ -6,7 +6,7 @@ use super::choice::{Choices, allowed};
 use super::{Location, Metadata, Options, Root};
 use crate::manifest::{Dependency, Named, Requires};
 use crate::version::tags::Candidate;
-use crate::version::{Constraint, ConstraintError, Version};
+use crate::version::{Constraint, ConstraintError, Version, loose};
 
 /// What a repository has.
 #[derive(Debug)]
@@ -117,7 +117,8 @@ pub(super) fn read(
     root: &Root,
     options: &Options,
 ) -> Result<Package, String> {
-    if metadata.version.parse::<Version>().as_ref() != Ok(version) {
+    // What others made may say it with a v, or not at all.
+    if loose::parse(&metadata.version).is_ok_and(|said| said.version != *version) {
         return Err(format!("it calls itself version `{}`", short(&metadata.version)));
     }
     let named = metadata.dependencies.len() + metadata.conflicts.len() + metadata.replaces.len();

@@ -6,6 +6,7 @@ use idp_oci::digest::Digest;
 use serde::{Deserialize, Serialize};
 
 use super::{Image, Location, Options, Root, graph};
+use crate::canonical;
 use crate::version::{Constraint, Version};
 
 /// No lock is longer.
@@ -242,44 +243,24 @@ impl LockedPackage {
 /// The digest of everything in a manifest that decides about dependencies, as canonical JSON: the order of lists and how it is written
 /// do not matter, the package's own version does not either.
 pub fn manifest_hash(root: &Root) -> Digest {
-    let sorted = |value: serde_json::Value| match value {
-        serde_json::Value::Array(mut items) => {
-            items.sort_by_cached_key(canonical);
-            serde_json::Value::Array(items)
-        }
-        value => value,
-    };
-    let list = |value: Result<serde_json::Value, serde_json::Error>| {
-        sorted(value.expect("strings and lists of them"))
-    };
-    let mut requires = list(serde_json::to_value(&root.requires));
-    if let Some(requires) = requires.as_object_mut() {
-        for value in requires.values_mut() {
-            *value = sorted(value.take());
-        }
-    }
-    let section = serde_json::json!({
-        "dependencies": list(serde_json::to_value(&root.dependencies)),
-        "conflicts": list(serde_json::to_value(&root.conflicts)),
-        "replaces": list(serde_json::to_value(&root.replaces)),
-        "requires": requires,
+    let mut section = serde_json::json!({
+        "dependencies": root.dependencies,
+        "conflicts": root.conflicts,
+        "replaces": root.replaces,
+        "requires": root.requires,
     });
-    Digest::of(canonical(&section).as_bytes())
+    sort_lists(&mut section);
+    Digest::of(&spelled(&section))
 }
 
-/// JSON with sorted keys and no space.
-fn canonical(value: &serde_json::Value) -> String {
+fn sort_lists(value: &mut serde_json::Value) {
     match value {
-        serde_json::Value::Object(map) => {
-            let sorted: BTreeMap<_, _> = map.iter().collect();
-            let members = sorted.into_iter().map(|(key, value)| {
-                format!("{}:{}", serde_json::Value::from(key.as_str()), canonical(value))
-            });
-            format!("{{{}}}", members.collect::<Vec<_>>().join(","))
-        }
-        serde_json::Value::Array(items) => {
-            format!("[{}]", items.iter().map(canonical).collect::<Vec<_>>().join(","))
-        }
-        scalar => scalar.to_string(),
+        serde_json::Value::Object(map) => map.values_mut().for_each(sort_lists),
+        serde_json::Value::Array(items) => items.sort_by_cached_key(spelled),
+        _ => {}
     }
+}
+
+fn spelled(value: &serde_json::Value) -> Vec<u8> {
+    canonical::to_vec(value).expect("a value is JSON")
 }
