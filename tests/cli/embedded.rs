@@ -39,8 +39,13 @@ fn there_with_the_first_push_and_still_there_after_a_crash() {
     assert_eq!(std::fs::read_to_string(sandbox.path("work/out/greeting")).expect("read"), "hello");
     let tags = sandbox.idp(["list", "hello"]).exits(0);
     assert_eq!(tags.stdout, "1\n2\n", "{tags}");
+    let images = json(&sandbox.idp(["registry", "images", "--output", "json"]).exits(0));
+    let names: Vec<&str> =
+        images.as_array().expect("a list").iter().filter_map(|one| one["tag"].as_str()).collect();
+    assert_eq!(names, ["1", "2"], "{images}");
     let _ = sandbox.idp(["registry", "stop"]).exits(0);
     let _ = sandbox.idp(["registry", "status"]).exits(2);
+    let _ = sandbox.idp(["registry", "images"]).exits(2);
     let _ = sandbox.idp(["registry", "stop"]).exits(0);
 }
 

@@ -312,7 +312,7 @@ fn signed_verified_and_held_to_a_policy() {
     let _ = sandbox.idp(["package", "keygen", "team"]).exits(1);
     let _ = sandbox.idp(["package", "keygen", "other"]).exits(0);
     let unsigned = sandbox.idp(["package", "verify", &web, "--key", "team.pub"]).exits(3);
-    assert!(unsigned.stderr.contains("0 of the keys signed it"), "{unsigned}");
+    assert!(unsigned.stderr.contains("0 of those who were named signed it"), "{unsigned}");
     let _ = sandbox.idp(["package", "verify", &web]).exits(64);
     sandbox.write(
         "home/.idpbuilder/team.pub",
@@ -432,4 +432,32 @@ fn findings_have_places_and_exit_codes() {
     let unknown = sandbox.idp(["package", "validate", "./bad", "--set", "no-such-rule=off"]).exits(64);
     assert!(unknown.stderr.contains("no-such-rule"), "{unknown}");
     let _ = sandbox.idp(["package", "rules", "image-latest"]);
+}
+
+/// A name that nobody vouched for is refused whatever else is right; a root that is none is told.
+#[test]
+fn who_signed_without_a_key_is_asked_of_a_given_root() {
+    let sandbox = sandbox();
+    let registry = sandbox.serve(&["--memory"]);
+    let web = format!("{}/team/web:2.0.1", registry.address);
+    let place = format!("{}/team/", registry.address);
+    let _ = sandbox.idp(["package", "push", example("web").to_str().expect("text"), &place]).exits(0);
+    let asked = |root: &str| {
+        sandbox.idp([
+            "package",
+            "verify",
+            &web,
+            "--trusted-root",
+            root,
+            "--certificate-identity",
+            "somebody@example.invalid",
+            "--certificate-oidc-issuer",
+            "https://issuer.example",
+        ])
+    };
+    let _ = asked("absent.json").exits(1);
+    sandbox.write("work/root.json", "{}");
+    let _ = asked("root.json").exits(1);
+    let incomplete = sandbox.idp(["package", "verify", &web, "--trusted-root", "root.json"]);
+    assert!(incomplete.exits(64).stderr.contains("--certificate-identity"));
 }

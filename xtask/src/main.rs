@@ -24,7 +24,7 @@ cargo xtask <command>
   bless                     test, writing snapshots and docs/reference anew
   tour [--dev]              build, start a registry, push examples/hello to it, pull it back, compare
   bench [TABLE...]          release build, then the tables of tests/bench: idp beside crane, skopeo, oras and docker;
-                            start, small, push, pull, again, daemon, memory
+                            start, small, push, pull, again, daemon, registry, package, memory
   fuzz [--seconds N] [TARGET...]
                             every parser of outside bytes under libFuzzer; `fuzz TARGET FILE` runs one input again,
                             `fuzz --minimise` keeps what was found

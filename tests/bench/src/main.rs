@@ -8,6 +8,7 @@ mod daemon;
 mod data;
 mod measure;
 mod memory;
+mod package;
 mod server;
 mod table;
 
@@ -61,6 +62,9 @@ async fn main() -> Result<()> {
     }
     if wants("registry") {
         print(server::tables(|| bench.idp()).await?)?;
+    }
+    if wants("package") {
+        print(vec![package::table(|| bench.idp(), bench.scratch.path()).await?])?;
     }
     // The one that shows something also without a release build.
     if wants("memory") {

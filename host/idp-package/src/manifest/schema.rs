@@ -29,6 +29,9 @@ mod tests {
             std::fs::write(&path, &text).expect("docs/reference can be written");
         }
         let written = std::fs::read_to_string(&path).unwrap_or_default();
-        assert!(written == text, "docs/reference/idp-package.schema.json is out of date: run `cargo xtask bless`");
+        assert!(
+            written == text,
+            "docs/reference/idp-package.schema.json is out of date: run `cargo xtask bless`"
+        );
     }
 }

@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::connect::Connect;
 use super::doctor;
 use super::error::{Exit, Report};
+use super::ui::size;
 use super::{Session, Stop, upkeep, user};
 use crate::ops::embedded::Note;
 use crate::ops::{self, Options};
@@ -30,6 +31,7 @@ enum Command {
     Start(StartArgs),
     Stop(StopArgs),
     Status(StatusArgs),
+    Images(ImagesArgs),
     Gc(upkeep::GcArgs),
     Fsck(upkeep::FsckArgs),
     Usage(upkeep::UsageArgs),
@@ -123,6 +125,11 @@ struct StopArgs {}
   The exit code is 2 when it is not running, and 4 when it does not answer.")]
 struct StatusArgs {}
 
+/// List what has a tag in the embedded registry
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  idp registry images\n  idp registry images --output json")]
+struct ImagesArgs {}
+
 /// Find out which product a registry is, and which provider serves it
 #[derive(Debug, clap::Args)]
 #[command(
@@ -160,6 +167,7 @@ pub(super) fn run(args: Args, session: &Session) -> Result<(), Stop> {
         Command::Start(args) => start(&args, session),
         Command::Stop(_) => stop(session),
         Command::Status(_) => status(session),
+        Command::Images(_) => images(session),
         Command::Gc(args) => upkeep::gc(&args, session),
         Command::Fsck(args) => upkeep::fsck(&args, session),
         Command::Usage(args) => upkeep::usage(&args, session),
@@ -249,6 +257,22 @@ fn status(session: &Session) -> Result<(), Stop> {
         (true, false) => Err(Stop::Told(Exit::Transient)),
         (false, _) => Err(Stop::Told(Exit::NotFound)),
     }
+}
+
+fn images(session: &Session) -> Result<(), Stop> {
+    let options = Options { operation: "images", ..Options::default() };
+    let found = session
+        .work("list the embedded registry", options, async |context| ops::images::images(context).await)?;
+    let width =
+        found.iter().map(|image| image.repository.len() + image.tag.len() + 1).max().unwrap_or_default();
+    let lines: String = found
+        .iter()
+        .map(|image| {
+            let name = format!("{}:{}", image.repository, image.tag);
+            format!("{name:<width$}  {}  {:>10}  {}\n", image.digest.short(), size(image.size), image.kind)
+        })
+        .collect();
+    Ok(session.console.result(&lines, &found)?)
 }
 
 fn show(args: ShowArgs, session: &Session) -> Result<(), Stop> {

@@ -8,6 +8,7 @@
 //! | [`session`] | a client for one registry, with its provider and credentials |
 //! | [`slots`] | the credentials of a provider, from the sources that it may use |
 //! | [`push`], [`pull`], [`copy`] | move images and artifacts |
+//! | [`images`] | what has a tag in the embedded registry |
 //! | [`package`] | packages: built, pushed, looked into |
 //! | [`cache`] | the content cache: how much is in it, and making room |
 //! | [`login`] | verify and keep credentials; forget them |
@@ -30,6 +31,7 @@ pub mod doctor;
 pub mod embedded;
 pub mod entry;
 pub mod error;
+pub mod images;
 pub mod inspect;
 pub mod list;
 pub mod login;

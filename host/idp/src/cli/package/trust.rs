@@ -13,7 +13,7 @@ use super::super::error::{Exit, Report};
 use super::super::{Session, Stop};
 use crate::config::env;
 use crate::ops;
-use crate::ops::package::trust::{Attached, Made, ProvenanceRequest, SbomRequest};
+use crate::ops::package::trust::{Attached, Made, ProvenanceRequest, SbomRequest, Wanted, WantedKeyless};
 
 /// Make a pair of keys to sign packages with
 #[derive(Debug, clap::Args)]
@@ -102,6 +102,7 @@ fn print(attached: &Attached, session: &Session) -> Result<(), Stop> {
 #[command(
     after_help = "Examples:\n  idp package verify registry.example/team/my-app:1.0.0 --key cosign.pub\n  \
   idp package verify registry.example/team/my-app:1.0.0 --key one.pub --key two.pub --min-signatures 2\n  \
+  idp package verify registry.example/team/my-app:1.0.0 --trusted-root trusted_root.json \\\n      --certificate-identity IDENTITY --certificate-oidc-issuer URL\n  \
   idp package verify registry.example/team/my-app:1.0.0     by `verification` in registries.yaml\n\n\
   Signatures of cosign count like ours. Exit code 3 means that it is not signed as was asked for. Stdout holds the digest that was \
   verified: deploy that, not the tag."
@@ -114,8 +115,17 @@ pub(super) struct VerifyArgs {
     #[arg(long = "key", value_name = "FILE")]
     keys: Vec<PathBuf>,
     /// How many of the keys have to have signed
-    #[arg(long, default_value_t = 1, value_name = "N", requires = "keys")]
+    #[arg(long, default_value_t = 1, value_name = "N")]
     min_signatures: usize,
+    /// A trusted root of sigstore, to verify who signed without a key. Nothing is asked of a network
+    #[arg(long, value_name = "FILE", requires_all = ["certificate_identity", "certificate_oidc_issuer"])]
+    trusted_root: Option<PathBuf>,
+    /// Whose certificate: exactly this identity
+    #[arg(long, value_name = "IDENTITY", requires = "trusted_root")]
+    certificate_identity: Option<String>,
+    /// Who vouched for the identity: exactly this issuer
+    #[arg(long, value_name = "URL", requires = "trusted_root")]
+    certificate_oidc_issuer: Option<String>,
     #[command(flatten)]
     connect: Connect,
 }
@@ -123,8 +133,13 @@ pub(super) struct VerifyArgs {
 pub(super) fn verify(args: VerifyArgs, session: &Session) -> Result<(), Stop> {
     let options = session.options(&args.connect, "package verify")?;
     let doing = format!("verify `{}`", args.package);
+    let keyless = match (args.trusted_root, args.certificate_identity, args.certificate_oidc_issuer) {
+        (Some(root), Some(identity), Some(issuer)) => Some(WantedKeyless { root, identity, issuer }),
+        _ => None,
+    };
+    let wanted = Wanted { keys: args.keys, least: args.min_signatures, keyless };
     let verified = session.work(&doing, options, async |context| {
-        ops::package::trust::verify(context, &args.package, &args.keys, args.min_signatures).await
+        ops::package::trust::verify(context, &args.package, &wanted).await
     })?;
     let console = &session.console;
     if let Some(found) = &verified.found {
@@ -133,7 +148,10 @@ pub(super) fn verify(args: VerifyArgs, session: &Session) -> Result<(), Stop> {
     }
     match &verified.decision {
         Decision::Verified { signatures } => {
-            console.say(&format!("Verified {}: {signatures} of the keys signed it", verified.pinned));
+            console.say(&format!(
+                "Verified {}: {signatures} of those who were named signed it",
+                verified.pinned
+            ));
             Ok(console.result(&format!("{}\n", verified.pinned), &verified)?)
         }
         Decision::NotAsked => {

@@ -8,12 +8,13 @@ use idp_oci::secret::Secret;
 use idp_package::describe::Description;
 use idp_package::resolve::Lock;
 use idp_package::trust::key::{self, PrivateKey, PublicKey, WrittenKey};
+use idp_package::trust::keyless::KeylessTrust;
 use idp_package::trust::policy::Decision;
 use idp_package::trust::provenance::{self, Build, Material};
 use idp_package::trust::referrer::Referrer;
 use idp_package::trust::registry::{self, Pushed};
 use idp_package::trust::sbom::{self, DependencyFacts, FileFacts, Format, ImageFacts, PackageFacts};
-use idp_package::trust::verify::{NamedKey, Verification};
+use idp_package::trust::verify::{KeylessVerifier, NamedKey, Trust, Verification};
 use idp_package::trust::{Timestamp, TrustError, sign as signing};
 use serde::Serialize;
 use serde_json::Value;
@@ -119,35 +120,60 @@ pub struct Verified {
     pub found: Option<Verification>,
 }
 
-/// Verifies a package: by `keys`, or by the policy of `registries.yaml` where there are none.
+/// Who is to have signed.
+#[derive(Debug, Clone, Default)]
+pub struct Wanted {
+    /// Files of public keys.
+    pub keys: Vec<PathBuf>,
+    /// How many of them.
+    pub least: usize,
+    /// Somebody with a certificate.
+    pub keyless: Option<WantedKeyless>,
+}
+
+/// Somebody with a certificate, and no key that anybody keeps.
+#[derive(Debug, Clone)]
+pub struct WantedKeyless {
+    /// A trusted root, as sigstore's TUF repository gives it out.
+    pub root: PathBuf,
+    /// The identity in the certificate.
+    pub identity: String,
+    /// Who vouched for it.
+    pub issuer: String,
+}
+
+/// Verifies a package: by keys or an identity, or by the policy of `registries.yaml` where neither is given.
 ///
 /// # Errors
 /// A key cannot be read, or the registry does not say what refers to the package.
-pub async fn verify(
-    context: &Context,
-    text: &str,
-    keys: &[PathBuf],
-    least: usize,
-) -> Result<Verified, Error> {
+pub async fn verify(context: &Context, text: &str, wanted: &Wanted) -> Result<Verified, Error> {
     let remote = Remote::of(context, text).await?;
-    if keys.is_empty() {
+    if wanted.keys.is_empty() && wanted.keyless.is_none() {
         return by_policy(context, &remote).await;
     }
-    let named = keys
+    let named = wanted
+        .keys
         .iter()
         .map(|path| Ok(NamedKey { name: path.display().to_string(), key: PublicKey::read(path)? }))
         .collect::<Result<Vec<_>, key::KeyError>>()
         .map_err(trust)?;
-    let found =
-        registry::signatures(&remote.session.client, &remote.repository, remote.manifest.digest(), &named)
-            .await;
+    let keyless = match &wanted.keyless {
+        Some(wanted) => {
+            Some(KeylessTrust::read(&wanted.root, &wanted.identity, &wanted.issuer).map_err(trust)?)
+        }
+        None => None,
+    };
+    let believed =
+        Trust { keys: &named, keyless: keyless.as_ref().map(|keyless| keyless as &dyn KeylessVerifier) };
+    let (client, digest) = (&remote.session.client, remote.manifest.digest());
+    let found = registry::signatures(client, &remote.repository, digest, believed).await;
     let found = found.map_err(|error| failed(&remote, error))?;
-    let signers = found.signers().len();
-    let decision = if signers >= least.max(1) {
+    let (signers, least) = (found.signers().len(), wanted.least.max(1));
+    let decision = if signers >= least {
         Decision::Verified { signatures: signers }
     } else {
         Decision::Refused {
-            reason: format!("{signers} of the keys signed it, and {} were asked for", least.max(1)),
+            reason: format!("{signers} of those who were named signed it, and {least} were asked for"),
         }
     };
     Ok(Verified { pinned: pinned(&remote), decision, found: Some(found) })
