@@ -73,11 +73,6 @@ func fetch(repository, revision, scratch string) Fetched {
 		return refused("resolve", err)
 	}
 	fetched.Revision = digest
-	manifest, err := client.DigestMetadata(ctx, digest)
-	if err != nil {
-		return refused("manifest", err)
-	}
-	fetched.Annotations = manifest.Annotations
 	directory, closer, err := client.Extract(ctx, digest)
 	if err != nil {
 		return refused("extract", err)
@@ -86,6 +81,12 @@ func fetch(repository, revision, scratch string) Fetched {
 	if fetched.Tree, err = treeOf(directory); err != nil {
 		fail(err)
 	}
+	// 3.1 finds the manifest in what it extracted before.
+	manifest, err := client.DigestMetadata(ctx, digest)
+	if err != nil {
+		return refused("manifest", err)
+	}
+	fetched.Annotations = manifest.Annotations
 	return fetched
 }
 
