@@ -12,6 +12,7 @@
 //! | [`chart`], [`canonical`], [`timestamp`] | what of Helm charts is needed; JSON of one spelling; times |
 //! | [`kube`] | the files of a package, the YAML and the Kubernetes objects in them, the images they name |
 //! | [`diff`] | what differs between two packages: files, objects, images, metadata |
+//! | [`idpbuilder`] | from packages of idpbuilder, and to them |
 //! | [`version`] | versions, constraints with the semantics of Masterminds semver, and what tags of a repository mean |
 //! | [`resolve`] | dependencies to exact versions: the solver, its explanations, `idp.lock` |
 //! | [`trust`] | signatures, SBOMs and provenance as referrers; the policy that asks for them |
@@ -26,6 +27,7 @@ pub mod config;
 pub mod content;
 pub mod describe;
 pub mod diff;
+pub mod idpbuilder;
 pub mod kube;
 pub mod manifest;
 pub mod resolve;
