@@ -461,3 +461,56 @@ fn who_signed_without_a_key_is_asked_of_a_given_root() {
     let incomplete = sandbox.idp(["package", "verify", &web, "--trusted-root", "root.json"]);
     assert!(incomplete.exits(64).stderr.contains("--certificate-identity"));
 }
+
+/// What idpbuilder takes is a package as it is, and every package becomes what idpbuilder takes.
+#[test]
+fn directories_of_idpbuilder_there_and_back() {
+    let sandbox = sandbox();
+    let registry = sandbox.serve(&["--memory"]);
+    let place = format!("{}/team/", registry.address);
+    copy(&example("apps"), &sandbox.path("work/ref-implementation"));
+    std::fs::remove_file(sandbox.path("work/ref-implementation/idp-package.yaml")).expect("there");
+    let pushed =
+        sandbox.idp(["package", "push", "./ref-implementation", &place, "--set-version", "1.2.3"]).exits(0);
+    assert!(pushed.stdout.contains("/team/ref-implementation@sha256:"), "{pushed}");
+    let reference = format!("{place}ref-implementation:1.2.3");
+    let exported =
+        sandbox.idp(["package", "export", &reference, "./again", "--format", "idpbuilder"]).exits(0);
+    assert_eq!(exported.stdout, "./again\n");
+    assert_eq!(tree(&sandbox.path("work/again")), tree(&sandbox.path("work/ref-implementation")));
+    // All of the examples through one bundle, with what idpbuilder cannot be told.
+    for name in &EXAMPLES[..4] {
+        let _ = sandbox.idp(["package", "push", example(name).to_str().expect("text"), &place]).exits(0);
+    }
+    copy(&example("platform"), &sandbox.path("work/platform"));
+    let _ = sandbox
+        .idp(["package", "lock", "./platform", "--repository", &place, "--feature", "apps", "--no-images"])
+        .exits(0);
+    let exported = sandbox.idp([
+        "package",
+        "export",
+        "./platform",
+        "./all",
+        "--format",
+        "idpbuilder",
+        "--output",
+        "json",
+    ]);
+    let exported = json(&exported.exits(0));
+    let applications: Vec<&str> =
+        exported["applications"].as_array().expect("a list").iter().filter_map(Value::as_str).collect();
+    assert!(applications.len() >= 6 && applications.contains(&"cache"), "{exported}");
+    assert!(exported["unconverted"].as_array().is_some_and(|lost| !lost.is_empty()), "{exported}");
+    let escaping = "apiVersion: argoproj.io/v1alpha1\nkind: Application\nmetadata: {name: a}\nspec:\n  source: {repoURL: cnoe://../elsewhere, path: .}\n";
+    sandbox.write("work/escapes/app.yaml", escaping);
+    sandbox.write("work/elsewhere/x.yaml", "kind: X\n");
+    let refused = sandbox.idp(["package", "build", "./escapes"]).exits(1);
+    assert!(
+        refused.stderr.contains("cnoe://../elsewhere") && refused.stderr.contains("app.yaml"),
+        "{refused}"
+    );
+    sandbox.write("work/nothing/readme.md", "no package");
+    assert!(
+        sandbox.idp(["package", "build", "./nothing"]).exits(2).stderr.contains("has no idp-package.yaml")
+    );
+}

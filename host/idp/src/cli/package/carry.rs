@@ -9,19 +9,27 @@ use super::super::{Session, Stop};
 use crate::ops;
 use crate::ops::package::carry::export::Request as ExportRequest;
 use crate::ops::package::carry::import::Request as ImportRequest;
+use crate::ops::package::idpbuilder::Exported;
 
 /// Put a package and everything it needs into one file, for a place without a network
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  idp package export registry.example/team/platform:1.0.0\n  \
-  idp package export registry.example/team/platform:1.0.0 platform.tar --platform linux/amd64\n\n\
+  idp package export registry.example/team/platform:1.0.0 platform.tar --platform linux/amd64\n  \
+  idp package export ./my-app ./my-app-idpbuilder --format idpbuilder\n\n\
   Inside are the package, its dependencies as its lock has them, the images that all of these name, and what refers to any of them: \
   signatures, SBOMs. It is an OCI layout, which other tools read as well. `idp package import` brings it to a registry.")]
 pub(super) struct ExportArgs {
-    /// registry/repository:version
+    /// registry/repository:version; for idpbuilder a directory as well
     #[arg(value_name = "PACKAGE")]
     package: String,
-    /// FILE.tar or oci:DIR; NAME-VERSION-export.tar unless given
+    /// FILE.tar or oci:DIR, or a new directory for idpbuilder; NAME-VERSION-export.tar or NAME-idpbuilder unless given
     dest: Option<String>,
+    /// For whom
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    format: Format,
+    /// Only the target of this variant (idpbuilder); every target unless given
+    #[arg(long, value_name = "VARIANT")]
+    variant: Option<String>,
     /// Leave the images where they are
     #[arg(long)]
     no_images: bool,
@@ -35,9 +43,25 @@ pub(super) struct ExportArgs {
     connect: Connect,
 }
 
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// Everything in one OCI layout or archive
+    #[default]
+    Oci,
+    /// A directory that `idpbuilder create -p` takes
+    Idpbuilder,
+}
+
 pub(super) fn export(args: ExportArgs, session: &Session) -> Result<(), Stop> {
     let options = session.options(&args.connect, "package export")?;
     let doing = format!("export `{}`", args.package);
+    if args.format == Format::Idpbuilder {
+        let directory = args.dest.map(std::path::PathBuf::from);
+        let exported = session.work(&doing, options, async |context| {
+            ops::package::idpbuilder::export(context, &args.package, directory, args.variant).await
+        })?;
+        return print_directory(&exported, session);
+    }
     let request = ExportRequest {
         package: args.package,
         destination: args.dest,
@@ -57,6 +81,25 @@ pub(super) fn export(args: ExportArgs, session: &Session) -> Result<(), Stop> {
         size(exported.bytes_received),
     ));
     Ok(session.console.result(&format!("{}\n", exported.destination), &exported)?)
+}
+
+fn print_directory(exported: &Exported, session: &Session) -> Result<(), Stop> {
+    let console = &session.console;
+    for lost in &exported.unconverted {
+        console.warn(&format!("not converted: {}: {}: {}", lost.package, lost.what, lost.why));
+    }
+    exported.notes.iter().for_each(|note| console.warn(note));
+    let packages: Vec<String> =
+        exported.packages.iter().map(|directory| format!("-p {}", directory.display())).collect();
+    console.say(&format!(
+        "Wrote {} Applications to {}; `idpbuilder create {}` takes them",
+        exported.applications.len(),
+        exported.directory.display(),
+        packages.join(" "),
+    ));
+    let lines: String =
+        exported.packages.iter().map(|directory| format!("{}\n", directory.display())).collect();
+    Ok(console.result(&lines, exported)?)
 }
 
 /// Bring what was exported to a registry

@@ -8,6 +8,7 @@ use super::super::error::{Exit, Report};
 use super::super::ui::size;
 use super::super::{Session, Stop};
 use crate::ops::package::build::{Origin, Request};
+use crate::ops::package::idpbuilder::Named;
 use crate::ops::package::{bump, scaffold};
 use crate::ops::{self, Options};
 
@@ -86,6 +87,23 @@ impl From<OriginArgs> for Origin {
     }
 }
 
+/// What a directory without a manifest is called.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct NamedArgs {
+    /// The name of a directory of idpbuilder, which has no idp-package.yaml; the directory's own unless given
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Its version; 0.1.0 unless given
+    #[arg(long, value_name = "VERSION")]
+    set_version: Option<String>,
+}
+
+impl From<NamedArgs> for Named {
+    fn from(args: NamedArgs) -> Self {
+        Self { name: args.name, version: args.set_version }
+    }
+}
+
 /// Build a package to a file or an OCI layout
 #[derive(Debug, clap::Args)]
 #[command(
@@ -101,12 +119,19 @@ pub(super) struct BuildArgs {
     dest: Option<String>,
     #[command(flatten)]
     origin: OriginArgs,
+    #[command(flatten)]
+    named: NamedArgs,
 }
 
 pub(super) fn build(args: BuildArgs, session: &Session) -> Result<(), Stop> {
     let doing = format!("build `{}`", args.dir.display());
     let options = Options { operation: "package build", ..Options::default() };
-    let request = Request { directory: args.dir, destination: args.dest, origin: args.origin.into() };
+    let request = Request {
+        directory: args.dir,
+        destination: args.dest,
+        origin: args.origin.into(),
+        named: args.named.into(),
+    };
     let built =
         session.work(&doing, options, async |context| ops::package::build::build(context, request).await)?;
     session.console.say(&format!(

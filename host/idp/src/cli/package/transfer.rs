@@ -9,7 +9,7 @@ use idp_package::describe::{Description, Kind};
 use super::super::connect::Connect;
 use super::super::ui::size;
 use super::super::{Session, Stop};
-use super::make::OriginArgs;
+use super::make::{NamedArgs, OriginArgs};
 use crate::ops;
 use crate::ops::package::push::Request;
 use crate::ops::package::show::Shown;
@@ -39,6 +39,8 @@ pub(super) struct PushArgs {
     #[command(flatten)]
     origin: OriginArgs,
     #[command(flatten)]
+    named: NamedArgs,
+    #[command(flatten)]
     connect: Connect,
 }
 
@@ -55,6 +57,7 @@ pub(super) fn push(args: PushArgs, session: &Session) -> Result<(), Stop> {
         floating: args.floating,
         force: args.force,
         origin: args.origin.into(),
+        named: args.named.into(),
     };
     let pushed =
         session.work(&doing, options, async |context| ops::package::push::push(context, request).await)?;

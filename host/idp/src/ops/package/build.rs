@@ -10,6 +10,7 @@ use idp_package::describe::Description;
 use serde::Serialize;
 
 use super::super::{Context, Error};
+use super::idpbuilder::Named;
 use super::images;
 use super::subject::{Subject, pipeline, selection};
 use crate::config::env;
@@ -23,6 +24,8 @@ pub struct Request {
     pub destination: Option<String>,
     /// What is said about it.
     pub origin: Origin,
+    /// What it is called, where no manifest says so.
+    pub named: Named,
 }
 
 /// Where a package comes from.
@@ -63,7 +66,7 @@ pub struct Built {
 /// # Errors
 /// The directory is no package, or the destination cannot be written.
 pub async fn build(context: &Context, request: Request) -> Result<Built, Error> {
-    let package = Package::open(&request.directory)?;
+    let package = super::idpbuilder::open(context, &request.directory, &request.named)?;
     let metadata = &package.manifest.metadata;
     let destination = match request.destination {
         Some(text) if sink_of(&text).is_none() => {

@@ -11,6 +11,7 @@
 //! | [`trust`] | signatures, SBOMs, provenance |
 //! | [`carry`] | everything that belongs to one, to where there is no network |
 //! | [`tags`] | what the tags of a repository are to those who read versions |
+//! | [`idpbuilder`] | directories of idpbuilder as packages, and the other way round |
 //! | [`scaffold`], [`bump`] | a new one to start from; its version, raised |
 
 pub mod build;
@@ -18,6 +19,7 @@ pub mod bump;
 pub mod carry;
 pub mod catalogue;
 pub mod diff;
+pub mod idpbuilder;
 pub mod images;
 pub mod lock;
 pub mod pull;

@@ -4,7 +4,6 @@ use idp_oci::client::{Access, ClientError};
 use idp_oci::digest::Digest;
 use idp_oci::name::{Reference, Repository, Tag, Target};
 use idp_oci::pipeline::{self, Destination, Gathered};
-use idp_package::build::Package;
 use idp_package::describe::{Description, Kind as PackageKind};
 use serde::Serialize;
 
@@ -14,6 +13,7 @@ use super::super::room;
 use super::super::session::{self, Session};
 use super::super::{Context, Error};
 use super::build::{Origin, facts};
+use super::idpbuilder::Named;
 use super::subject::{Place, pipeline as failed, place, selection};
 
 /// What is pushed, and where to.
@@ -32,6 +32,8 @@ pub struct Request {
     pub force: bool,
     /// What is said about it.
     pub origin: Origin,
+    /// What it is called, where no manifest says so.
+    pub named: Named,
 }
 
 /// What was pushed.
@@ -106,7 +108,7 @@ pub async fn push(context: &Context, request: Request) -> Result<PushedPackage, 
 async fn gather(context: &Context, request: &Request) -> Result<Gathered, Error> {
     let source = match place(&request.source)? {
         Place::Directory(directory) => {
-            let package = Package::open(&directory)?;
+            let package = super::idpbuilder::open(context, &directory, &request.named)?;
             let facts = facts(context, &package, &request.origin).await?;
             package.into_source(facts)?
         }

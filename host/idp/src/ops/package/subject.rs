@@ -18,6 +18,7 @@ use idp_package::manifest;
 use super::super::context::To;
 use super::super::session::{self, Session};
 use super::super::{Context, Error};
+use super::idpbuilder::Named;
 use super::images;
 
 /// A package, wherever it is.
@@ -73,6 +74,9 @@ pub fn place(text: &str) -> Result<Place, Error> {
             Ok(Place::Directory(path.to_owned()))
         }
         Ok(found) if found.is_dir() && LayoutSource::is_layout(path) => Ok(Place::Built(text.to_owned())),
+        Ok(found) if found.is_dir() && super::idpbuilder::is_one(path) => {
+            Ok(Place::Directory(path.to_owned()))
+        }
         Ok(found) if found.is_dir() && (is_written_as_path || !text.contains([':', '@'])) => {
             Err(Error::Package(Box::new(PackageError::NoManifest(path.to_owned()))))
         }
@@ -96,7 +100,10 @@ impl Subject {
     /// It is not there, or is not what it should be.
     pub async fn of(context: &Context, text: &str) -> Result<Self, Error> {
         match place(text)? {
-            Place::Directory(path) => Ok(Self::Directory(Box::new(Package::open(&path)?))),
+            Place::Directory(path) => {
+                let package = super::idpbuilder::open(context, &path, &Named::default())?;
+                Ok(Self::Directory(Box::new(package)))
+            }
             Place::Built(text) => {
                 let base = std::env::current_dir()
                     .map_err(|error| Error::Io { what: "finding the current directory".to_owned(), error })?;

@@ -52,7 +52,8 @@ pub(super) async fn unpacked(
 ) -> Result<(Files, Option<Manifest>, Option<tempfile::TempDir>), Error> {
     let io = |error| Error::Io { what: text.to_owned(), error };
     if let Place::Directory(directory) = place(text)? {
-        let package = idp_package::build::Package::open(&directory)?;
+        let named = super::idpbuilder::Named::default();
+        let package = super::idpbuilder::open(context, &directory, &named)?;
         return Ok((super::images::files_of(&package.tree), Some(package.manifest), None));
     }
     let subject = Subject::of(context, text).await?;
