@@ -39,6 +39,7 @@ fn short_help() {
       delete       Delete a tag, a digest, or a whole repository
       login        Check credentials with a registry, then keep them
       logout       Forget the credentials of a registry
+      package      Make packages of manifests, charts and Applications, and move them
       registry     Run the embedded registry, or find out what kind a registry is and how it does
       cache        See what is kept of what was pulled, and make room
       provider     See which providers there are, and which one is chosen and why

@@ -20,7 +20,7 @@ use clap::Subcommand;
 
 use super::{Session, Stop};
 
-/// Make packages of manifests, kustomizations, charts and Applications, and move them through registries
+/// Make packages of manifests, charts and Applications, and move them
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  idp package new my-app\n  idp package validate ./my-app\n  idp package push ./my-app registry.example/team/\n  \
