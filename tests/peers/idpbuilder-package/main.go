@@ -87,8 +87,11 @@ func run(dirs []string) (*report, error) {
 	ctx := logr.NewContext(context.Background(), errorsOf(told))
 	scheme := k8s.GetScheme()
 	build := &v1alpha1.Localbuild{
-		ObjectMeta: metav1.ObjectMeta{Name: name, UID: "localbuild"},
-		Spec:       v1alpha1.LocalbuildSpec{PackageConfigs: v1alpha1.PackageConfigsSpec{CustomPackageDirs: dirs}},
+		ObjectMeta: metav1.ObjectMeta{
+			Name: name, UID: "localbuild",
+			Annotations: map[string]string{v1alpha1.CliStartTimeAnnotation: "2026-01-01T00:00:00Z"},
+		},
+		Spec: v1alpha1.LocalbuildSpec{PackageConfigs: v1alpha1.PackageConfigsSpec{CustomPackageDirs: dirs}},
 	}
 	build.Status.Gitea.ExternalURL = "https://gitea.cnoe.localtest.me:8443"
 	build.Status.Gitea.InternalURL = "http://my-gitea-http.gitea.svc.cluster.local:3000"
@@ -98,7 +101,9 @@ func run(dirs []string) (*report, error) {
 		WithStatusSubresource(&v1alpha1.Localbuild{}, &v1alpha1.CustomPackage{}, &v1alpha1.GitRepository{}).
 		// Server-side apply, of an annotation that says when it ran, is unknown to the server in memory.
 		WithInterceptorFuncs(interceptor.Funcs{
-			Patch: func(context.Context, client.WithWatch, client.Object, client.Patch, ...client.PatchOption) error { return nil },
+			Patch: func(context.Context, client.WithWatch, client.Object, client.Patch, ...client.PatchOption) error {
+				return nil
+			},
 		}).
 		Build()
 

@@ -17,6 +17,8 @@ mod infer;
 mod losses;
 mod names;
 mod part;
+#[cfg(test)]
+mod peer_tests;
 mod render;
 mod sources;
 #[cfg(test)]

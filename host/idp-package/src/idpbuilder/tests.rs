@@ -11,21 +11,21 @@ use super::{ExportError, Exported, Options, Part, export, infer};
 use crate::build::Package;
 use crate::manifest::{self, Manifest};
 
-fn example(name: &str) -> Package {
+pub(super) fn example(name: &str) -> Package {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/packages");
     Package::open(&examples.join(name)).expect("a package")
 }
 
-fn part(package: &Package) -> Part<'_> {
+pub(super) fn part(package: &Package) -> Part<'_> {
     Part { manifest: &package.manifest, files: &package.tree, images: 0, locked: false }
 }
 
-fn options() -> Options {
+pub(super) fn options() -> Options {
     Options { variant: None, directory: "out".to_owned() }
 }
 
 /// A directory with these files, below one of a name that does not change.
-fn directory(files: &[(&str, &str)]) -> (tempfile::TempDir, PathBuf) {
+pub(super) fn directory(files: &[(&str, &str)]) -> (tempfile::TempDir, PathBuf) {
     let above = tempfile::tempdir().expect("a directory");
     let own = above.path().join("Demo_Stack");
     std::fs::create_dir(&own).expect("made");
@@ -54,7 +54,7 @@ fn manifest_of(name: &str, spec: &str) -> Manifest {
     manifest::parse(&text).expect("a manifest")
 }
 
-fn application(name: &str, source: &str) -> String {
+pub(super) fn application(name: &str, source: &str) -> String {
     format!(
         "apiVersion: argoproj.io/v1alpha1\nkind: Application\nmetadata: {{name: {name}}}\nspec:\n{source}\n"
     )
@@ -356,6 +356,30 @@ fn what_is_no_package_says_what_it_lacks() {
     std::fs::write(own.join("a.yaml"), &good).expect("written");
     assert!(infer(&own, None, None).expect_err("no name").to_string().contains("give a name"));
     assert!(infer(&own.join("nowhere"), None, None).is_err());
+}
+
+/// Who does what the refusal of a source above says has a package that works.
+#[test]
+fn a_source_above_is_remedied_as_told() {
+    let (above, own) = directory(&[("a.yaml", &application("a", "  source: {repoURL: cnoe://../base/x}"))]);
+    std::fs::create_dir_all(above.path().join("base/x")).expect("made");
+    std::fs::write(above.path().join("base/x/x.yaml"), "").expect("written");
+    std::fs::write(above.path().join("other.yaml"), "").expect("written");
+    let told = infer(&own, None, None).expect_err("above").to_string();
+    let (_, content) = told.split_once("`content: ").expect("told");
+    let (content, rest) = content.split_once('`').expect("told");
+    let (_, path) = rest.split_once("whose path is `").expect("told");
+    let path = path.trim_end_matches('`');
+    let manifest = manifest_of(
+        "all",
+        &format!("  type: argocd-apps\n  content: {content}\n  targets: [{{name: default, path: {path}}}]\n"),
+    );
+    let package = Package::with(above.path(), manifest).expect("a package");
+    let exported = export(&part(&package), &[], &options()).expect("exported");
+    assert_eq!(exported.directories, ["Demo_Stack"]);
+    let files: Vec<_> = exported.files.files().map(|(path, _)| path).collect();
+    assert_eq!(files, ["Demo_Stack/a.yaml", "base/x/x.yaml"]);
+    assert_eq!(exported.applications[0].sources[0].directory, "base/x");
 }
 
 /// A manifest may come from a stranger's config blob, in which nothing was checked.

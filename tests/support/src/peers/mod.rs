@@ -122,6 +122,7 @@ pub fn tool(name: &str) -> Result<PathBuf, Unavailable> {
         "cosign" => built("cosign"),
         "crane" => built("crane"),
         "helm" => built("helm"),
+        "idpbuilder-package" => built("idpbuilder-package"),
         "oras" => built("oras"),
         "regctl" => built("regctl"),
         // Others would need ranges of user ids of their own.
@@ -129,7 +130,9 @@ pub fn tool(name: &str) -> Result<PathBuf, Unavailable> {
         "podman" => installed("podman", "podman"),
         "skopeo" => installed("skopeo", "skopeo"),
         other => {
-            panic!("there is no peer tool {other}; known: cosign, crane, helm, oras, podman, regctl, skopeo")
+            panic!(
+                "there is no peer tool {other}; known: cosign, crane, helm, idpbuilder-package, oras, podman, regctl, skopeo"
+            )
         }
     }
 }
