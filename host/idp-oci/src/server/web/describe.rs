@@ -93,6 +93,8 @@ pub(super) struct Config {
     pub(super) home: Option<Value>,
     /// Of a package.
     pub(super) package: Option<Value>,
+    /// Texts of a package that are not deployed, its README among them.
+    pub(super) documents: Option<Value>,
 }
 
 /// How an image is run.

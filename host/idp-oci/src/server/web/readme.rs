@@ -1,4 +1,5 @@
-//! The README of a package or a chart: out of its one layer, which is read no further than its first mebibytes.
+//! The README of a package or a chart: what its config says, or out of its one layer, which is read no further than its first
+//! mebibytes.
 
 use std::io::Read as _;
 
@@ -30,6 +31,9 @@ pub(super) async fn read(
     if !matches!(described.kind, Kind::Package | Kind::Chart) {
         return None;
     }
+    if let Some(text) = told(described) {
+        return Some(text);
+    }
     let layer = described.layers.first()?;
     let gzip = layer.media_type.ends_with("gzip");
     if !gzip && !layer.media_type.ends_with("tar") {
@@ -41,6 +45,14 @@ pub(super) async fn read(
     )
     .await
     .ok()?
+}
+
+/// What the config of a package says: its README is not among what is deployed.
+fn told(described: &Described) -> Option<String> {
+    let text = described.config.as_ref()?.documents.as_ref()?.get("readme")?.as_str()?;
+    let most = usize::try_from(MOST_README).unwrap_or(usize::MAX);
+    let text = format::plain(&text[..text.floor_char_boundary(most)]);
+    Some(text).filter(|text| !text.trim().is_empty())
 }
 
 /// `README.md` at the top, or in the one directory that a chart is in.

@@ -387,7 +387,7 @@ async fn charts_and_packages_tell_of_themselves() {
     ] {
         assert!(page.contains(text), "{text}\n{page}");
     }
-    let config = r#"{"package":{"metadata":{"name":"argo","displayName":"Argo Workflows","version":"1.4.0","description":"Runs things"}}}"#;
+    let config = r#"{"package":{"metadata":{"name":"argo","displayName":"Argo Workflows","version":"1.4.0","description":"Runs things"}},"documents":{"readme":"Read <i>this"}}"#;
     let config_digest = blob(&registry, "packages/argo", config).await;
     let manifest = serde_json::json!({
         "schemaVersion": 2, "mediaType": media::OCI_MANIFEST, "artifactType": "application/vnd.cnoe.package.v1",
@@ -396,9 +396,14 @@ async fn charts_and_packages_tell_of_themselves() {
     });
     put(&registry, "/v2/packages/argo/manifests/1.4.0", &manifest).await;
     let page = get(&registry, "/-/packages/argo:1.4.0").await.text;
-    for text in
-        ["Package", "Argo Workflows", "Runs things", "1.4.0", "idp pull registry.test/packages/argo:1.4.0"]
-    {
+    for text in [
+        "Package",
+        "Argo Workflows",
+        "Runs things",
+        "1.4.0",
+        "Read &lt;i&gt;this",
+        "idp pull registry.test/packages/argo:1.4.0",
+    ] {
         assert!(page.contains(text), "{text}\n{page}");
     }
 }
