@@ -163,6 +163,11 @@ impl Bucket {
     pub(super) async fn delete(&self, key: &str) -> Result<(), StoreError> {
         match self.objects.delete(&self.path(key)?).await {
             Ok(()) | Err(Error::NotFound { .. }) => Ok(()),
+            // Some services fail a request that another one was faster than.
+            Err(error @ Error::Generic { .. }) => match self.head(key).await {
+                Ok(None) => Ok(()),
+                _ => Err(self.failed(key, error)),
+            },
             Err(error) => Err(self.failed(key, error)),
         }
     }

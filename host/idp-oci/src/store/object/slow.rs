@@ -23,6 +23,8 @@ pub(super) struct Slow {
     pub(super) requests: AtomicU64,
     /// So many of the next conditional writes break off: every other one after it came about.
     pub(super) breaking: AtomicU64,
+    /// Deletions fail where another one was faster, as at some services.
+    pub(super) jealous: std::sync::atomic::AtomicBool,
 }
 
 impl fmt::Display for Slow {
@@ -40,6 +42,7 @@ impl Slow {
             random,
             requests: AtomicU64::new(0),
             breaking: AtomicU64::new(0),
+            jealous: std::sync::atomic::AtomicBool::new(false),
         }
     }
 
@@ -107,6 +110,14 @@ impl ObjectStore for Shared {
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
         let this = self.clone();
         let deleted = async move {
+            if this.0.jealous.load(Ordering::Relaxed) {
+                let paths: Vec<Path> = locations.try_collect().await.unwrap_or_default();
+                let refused = paths.into_iter().map(|_| {
+                    let source = "The specified key does not exist. (code: NoSuchKey)".into();
+                    Err(object_store::Error::Generic { store: "slow", source })
+                });
+                return futures_util::stream::iter(refused.collect::<Vec<_>>());
+            }
             let deleted = this.0.inner.delete_stream(locations).collect::<Vec<_>>();
             futures_util::stream::iter(this.0.around(deleted).await)
         };

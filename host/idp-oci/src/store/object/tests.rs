@@ -78,6 +78,17 @@ async fn writes_that_break_off() {
     assert!(matches!(error, Ok(()) | Err(StoreError::Object { .. })), "an end to it");
 }
 
+/// Two that delete the same thing both get what they want; what is still there is an error.
+#[tokio::test]
+async fn deletions_that_another_one_was_faster_than() {
+    let service = Arc::new(Slow::new(0));
+    let bucket = Bucket::new("memory://", "", Arc::new(Shared(Arc::clone(&service))), None);
+    bucket.put("kept", "content").await.expect("put");
+    service.jealous.store(true, std::sync::atomic::Ordering::Relaxed);
+    bucket.delete("gone").await.expect("it is not there, and that is what was wanted");
+    assert!(matches!(bucket.delete("kept").await, Err(StoreError::Object { .. })));
+}
+
 #[tokio::test(start_paused = true)]
 async fn keeps_the_rules_of_a_store_when_requests_take_their_time() {
     for seed in 1..5 {
