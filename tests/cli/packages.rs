@@ -113,6 +113,11 @@ fn there_and_back(sandbox: &Sandbox, prefix: &str, consumers: &[Consumer]) {
         refused.stderr.contains("a version stays what it is") && refused.stderr.contains("--force"),
         "{refused}"
     );
+    // Nor does the plain push move it.
+    let other = format!("{prefix}/guestbook");
+    assert!(
+        sandbox.idp(["push", "./guestbook", &other]).exits(1).stderr.contains("a version stays what it is")
+    );
     let _ = sandbox.idp(["package", "version", "minor", "./guestbook"]).exits(0);
     let _ = sandbox.idp(["package", "push", "./guestbook", &place, "--also", "stable"]).exits(0);
     let shown = json(
@@ -327,11 +332,18 @@ fn signed_verified_and_held_to_a_policy() {
     let refused = sandbox.idp(["package", "pull", &web, "./no"]).exits(3);
     assert!(refused.stderr.contains("is not to be used"), "{refused}");
     assert!(!sandbox.path("work/no").exists());
+    // Not by the other command either.
+    let refused = sandbox.idp(["pull", &web, "oci:no"]).exits(3);
+    assert!(refused.stderr.contains("is not to be used"), "{refused}");
+    assert!(!sandbox.path("work/no").exists());
     sandbox.write("home/.idpbuilder/registries.yaml", &policy("warn"));
     assert!(sandbox.idp(["package", "pull", &web, "./warned"]).exits(0).stderr.contains("warning:"));
     sandbox.write("home/.idpbuilder/registries.yaml", &policy("require"));
     let _ = sandbox.idp(["package", "sign", &web, "--key", "team.key"]).exits(0);
     let _ = sandbox.idp(["package", "pull", &web, "./yes"]).exits(0);
+    let _ = sandbox.idp(["pull", &web, "oci:layout"]).exits(0);
+    let index = std::fs::read_to_string(sandbox.path("work/layout/index.json")).expect("written");
+    assert!(index.contains(r#""org.opencontainers.image.ref.name":"2.0.1""#), "it keeps its name: {index}");
     let verified = sandbox.idp(["package", "verify", &web]).exits(0);
     assert!(verified.stdout.contains("/team/web@sha256:"), "{verified}");
     let _ = sandbox.idp(["package", "verify", &web, "--key", "other.pub"]).exits(3);

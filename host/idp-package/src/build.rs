@@ -6,14 +6,13 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use idp_oci::blob::Blob;
-use idp_oci::media;
 use idp_oci::source::{Artifact, Layer, Made, Source, SourceError, Tree, TreeSource};
 
 use crate::chart::{self, Chart};
 use crate::config::{CONFIG_TYPE, Config, ConfigError, File, Image, ImageConfig};
 use crate::content::{self, ContentError, LOCK_FILE};
 use crate::manifest::{self, Manifest, ManifestError, Type};
-use crate::timestamp;
+use crate::trust::Timestamp;
 
 /// `artifactType` of a package.
 pub const ARTIFACT_TYPE: &str = "application/vnd.cnoe.package.v1";
@@ -30,7 +29,7 @@ const MAX_ANNOTATIONS: usize = 64 * 1024;
 const MAX_DOCUMENT: u64 = 256 * 1024;
 
 /// A package's directory, read.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Package {
     /// Where it lies.
     pub directory: PathBuf,
@@ -48,8 +47,8 @@ pub struct Package {
 /// What is said about a package that does not stand in its directory.
 #[derive(Debug, Clone, Default)]
 pub struct Facts {
-    /// Seconds since 1970; 0 unless somebody says otherwise, so that equal content has equal digests.
-    pub created: i64,
+    /// 1970 unless somebody says otherwise, so that equal content has equal digests.
+    pub created: Timestamp,
     /// Where the source is kept.
     pub source: Option<String>,
     /// Which revision of it this is.
@@ -176,7 +175,7 @@ impl Package {
             };
             artifact(layer, &config, chart.as_ref(), annotations)
         });
-        Ok(Box::new(source))
+        Ok(Box::new(source.listing_files()))
     }
 }
 
@@ -235,7 +234,7 @@ fn annotations(manifest: &Manifest, facts: &Facts) -> BTreeMap<String, String> {
     let pairs = [
         (oci("title"), metadata.display_name.clone().or_else(|| text(&metadata.name))),
         (oci("version"), text(&metadata.version)),
-        (oci("created"), Some(timestamp::rfc3339(facts.created))),
+        (oci("created"), Some(facts.created.to_string())),
         (oci("description"), metadata.description.as_deref().map(|text| text.trim().to_owned())),
         (oci("source"), facts.source.clone().or_else(|| metadata.links.source.clone())),
         (oci("revision"), facts.revision.clone()),
@@ -334,11 +333,3 @@ fn text_of(path: &Path, most: u64) -> Result<Option<String>, PackageError> {
 fn file(path: &Path, error: &std::io::Error) -> PackageError {
     PackageError::File { what: path.display().to_string(), message: error.to_string() }
 }
-
-/// The media types that say an artifact is a package of ours.
-pub fn is_package(artifact_type: Option<&str>, config_type: &str) -> bool {
-    config_type == CONFIG_TYPE || artifact_type == Some(ARTIFACT_TYPE)
-}
-
-/// The media type of a package's layer.
-pub const LAYER_TYPE: &str = media::OCI_LAYER_GZIP;

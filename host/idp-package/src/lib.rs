@@ -9,7 +9,7 @@
 //! | [`build`] | from a directory to an artifact |
 //! | [`describe`] | what an artifact is, ours or not, told from manifest and config |
 //! | [`config`] | the config blob: all there is to know without the content |
-//! | [`chart`], [`canonical`], [`timestamp`] | what of Helm charts is needed; JSON of one spelling; times |
+//! | [`chart`], [`canonical`] | what of Helm charts is needed; JSON of one spelling |
 //! | [`kube`] | the files of a package, the YAML and the Kubernetes objects in them, the images they name |
 //! | [`diff`] | what differs between two packages: files, objects, images, metadata |
 //! | [`idpbuilder`] | from packages of idpbuilder, and to them |
@@ -31,7 +31,6 @@ pub mod idpbuilder;
 pub mod kube;
 pub mod manifest;
 pub mod resolve;
-pub mod timestamp;
 pub mod trust;
 pub mod validate;
 pub mod version;

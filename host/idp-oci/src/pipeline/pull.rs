@@ -15,7 +15,7 @@ use crate::cache::{Cache, Filling, Writer};
 use crate::client::{Client, ClientError, Event, Outcome, RangePolicy, Ranges};
 use crate::digest::Digest;
 use crate::manifest::{Descriptor, Platform};
-use crate::name::{Reference, Repository, Target};
+use crate::name::{Reference, Repository, Tag, Target};
 use crate::partial::Partial;
 use crate::sink::{Have, Sink, SinkError};
 
@@ -30,6 +30,8 @@ pub struct PullOptions {
     pub cache: Option<Arc<Cache>>,
     /// When large blobs are fetched in pieces.
     pub ranges: RangePolicy,
+    /// What the sink calls a manifest that is asked for by its digest.
+    pub tag: Option<Tag>,
 }
 
 /// What was pulled.
@@ -93,6 +95,7 @@ pub async fn pull(
     };
     let (tag, digest) = match target {
         Target::Tag(tag) => (Some(tag.clone()), None),
+        Target::Digest(_) if options.tag.is_some() => (options.tag.clone(), None),
         Target::Digest(digest) => (None, Some(digest.clone())),
     };
     let registry = client.registry().clone();

@@ -35,7 +35,7 @@ pub struct Layer {
     pub diff_id: Digest,
     /// Bytes of that tar.
     pub unpacked: u64,
-    /// The files in it, sorted by path.
+    /// The files in it, sorted by path, where they were to be listed.
     pub files: Vec<PackedFile>,
 }
 
@@ -143,6 +143,7 @@ type Make = Box<dyn FnOnce(&Layer) -> Result<Made, SourceError> + Send>;
 pub struct TreeSource {
     what: String,
     tree: Tree,
+    lists: bool,
     make: Make,
 }
 
@@ -159,14 +160,21 @@ impl TreeSource {
         tree: Tree,
         make: impl FnOnce(&Layer) -> Result<Made, SourceError> + Send + 'static,
     ) -> Self {
-        Self { what: what.into(), tree, make: Box::new(make) }
+        Self { what: what.into(), tree, lists: false, make: Box::new(make) }
+    }
+
+    /// The same, with the files of the layer and their digests told to `make`.
+    #[must_use]
+    pub fn listing_files(mut self) -> Self {
+        self.lists = true;
+        self
     }
 
     fn send(self, selection: &Selection, outlet: &Outlet) -> Result<Image, SourceError> {
         if selection.platform.is_some() {
             return Err(SourceError::Invalid(format!("{} has no platforms to choose from", self.what)));
         }
-        let mut input = self.tree.into_reader();
+        let mut input = self.tree.into_reader(self.lists);
         let (packed, file) = pack::to_file(selection.compression, &mut input, &|| outlet.is_closed())
             .map_err(|error| given_up_or(error, &self.what))?;
         let layer = Layer {

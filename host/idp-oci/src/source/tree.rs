@@ -205,12 +205,12 @@ impl Tree {
     /// # Errors
     /// A file cannot be read or changed meanwhile; `out` takes no more.
     pub fn write_to(self, out: &mut dyn io::Write) -> io::Result<u64> {
-        io::copy(&mut self.into_reader(), out)
+        io::copy(&mut self.into_reader(false), out)
     }
 
-    /// Its tar.
-    pub(crate) fn into_reader(self) -> TreeReader {
-        TreeReader { entries: self.entries.into_iter(), state: State::Between, packed: Vec::new() }
+    /// Its tar. With `lists`, the digest of each file is made as well, while it goes by.
+    pub(crate) fn into_reader(self, lists: bool) -> TreeReader {
+        TreeReader { entries: self.entries.into_iter(), state: State::Between, packed: lists.then(Vec::new) }
     }
 }
 
@@ -334,13 +334,14 @@ pub(crate) fn check_component(name: &str) -> Result<(), &'static str> {
 pub(crate) struct TreeReader {
     entries: std::vec::IntoIter<Entry>,
     state: State,
-    packed: Vec<PackedFile>,
+    /// None where nobody wants to know.
+    packed: Option<Vec<PackedFile>>,
 }
 
 impl TreeReader {
-    /// The files that have gone by.
+    /// The files that have gone by; none where they were not to be listed.
     pub(crate) fn into_packed(self) -> Vec<PackedFile> {
-        self.packed
+        self.packed.unwrap_or_default()
     }
 }
 
@@ -362,7 +363,7 @@ struct Body {
     left: u64,
     size: u64,
     executable: bool,
-    hasher: Hasher,
+    hasher: Option<Hasher>,
 }
 
 enum Input {
@@ -416,19 +417,22 @@ impl Read for TreeReader {
                 State::Bytes { then: Then::Between, .. } => self.state = State::Between,
                 State::Bytes { then: Then::Done, .. } => self.state = State::Done,
                 State::Bytes { then: Then::Body(entry, name), .. } => {
-                    self.state = State::Body(Box::new(open(entry, name)?));
+                    let hasher = self.packed.as_ref().map(|_| Hasher::new(Algorithm::Sha256));
+                    self.state = State::Body(Box::new(open(entry, name, hasher)?));
                 }
                 State::Body(mut body) if body.left == 0 => {
                     if body.input.read(&mut [0])? > 0 {
                         return Err(changed(&body.name));
                     }
                     let padding = vec![0; tarball::padding(body.size)];
-                    self.packed.push(PackedFile {
-                        path: body.name,
-                        size: body.size,
-                        digest: body.hasher.finish(),
-                        executable: body.executable,
-                    });
+                    if let (Some(packed), Some(hasher)) = (&mut self.packed, body.hasher) {
+                        packed.push(PackedFile {
+                            path: body.name,
+                            size: body.size,
+                            digest: hasher.finish(),
+                            executable: body.executable,
+                        });
+                    }
                     self.state = State::Bytes { bytes: padding, at: 0, then: Then::Between };
                 }
                 State::Body(mut body) => {
@@ -437,7 +441,9 @@ impl Read for TreeReader {
                     if count == 0 {
                         return Err(changed(&body.name));
                     }
-                    body.hasher.update(&buffer[..count]);
+                    if let Some(hasher) = &mut body.hasher {
+                        hasher.update(&buffer[..count]);
+                    }
                     body.left -= count as u64;
                     self.state = State::Body(body);
                     return Ok(count);
@@ -447,7 +453,7 @@ impl Read for TreeReader {
     }
 }
 
-fn open(entry: FileEntry, name: String) -> io::Result<Body> {
+fn open(entry: FileEntry, name: String, hasher: Option<Hasher>) -> io::Result<Body> {
     let input = match entry.content {
         Content::Bytes(bytes) => Input::Bytes(bytes),
         Content::Path(path) => {
@@ -459,7 +465,6 @@ fn open(entry: FileEntry, name: String) -> io::Result<Body> {
             Input::File(file)
         }
     };
-    let hasher = Hasher::new(Algorithm::Sha256);
     Ok(Body { input, name, left: entry.size, size: entry.size, executable: entry.executable, hasher })
 }
 

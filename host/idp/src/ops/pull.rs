@@ -1,13 +1,15 @@
 //! Pull: a reference of a registry to a sink of the command line.
 
-use idp_oci::client::RateLimit;
+use idp_oci::client::{Access, RateLimit};
 use idp_oci::digest::Digest;
 use idp_oci::manifest::{Arch, Os, Platform};
+use idp_oci::name::Target;
 use idp_oci::pipeline::{self, PullOptions};
 use idp_oci::sink;
 use serde::Serialize;
 
 use super::context::To;
+use super::package::trust::{allow, is_held};
 use super::session::{self, Subject};
 use super::{Context, Error, cache};
 
@@ -71,18 +73,26 @@ pub async fn pull(context: &Context, request: Request) -> Result<Pulled, Error> 
     }
     let shown = sink.describe();
     let session = session::open(context, Subject::from(&reference)).await?;
+    let repository = session.on_wire(&reference.repository).clone();
+    // What was verified is what is pulled, wherever the tag is moved meanwhile.
+    let mut target = reference.target();
+    if is_held(context, &reference) {
+        let found = session.client.head_manifest(&repository, &target, Access::Pull).await;
+        if let Some(found) = found.map_err(|error| session.failed(error))? {
+            allow(context, &session, &repository, &reference, &found.digest).await?;
+            target = Target::Digest(found.digest);
+        }
+    }
     let platform = request.platform.or_else(|| sink.wants_one_platform().then(this_platform));
-    let options = PullOptions { platform, cache: cache::of(context)?, ..PullOptions::default() };
-    let pulled = pipeline::pull(
-        &session.client,
-        session.on_wire(&reference.repository),
-        &reference.target(),
-        sink,
-        &options,
-        &context.cancel,
-    )
-    .await
-    .map_err(|error| session.pipeline_failed(error))?;
+    let options = PullOptions {
+        platform,
+        cache: cache::of(context)?,
+        tag: reference.tag.clone(),
+        ..PullOptions::default()
+    };
+    let pulled = pipeline::pull(&session.client, &repository, &target, sink, &options, &context.cancel)
+        .await
+        .map_err(|error| session.pipeline_failed(error))?;
     Ok(Pulled {
         reference: reference.to_string(),
         pinned: reference.pinned(&pulled.digest),

@@ -7,14 +7,15 @@ use idp_oci::client::dialect::Created;
 use idp_oci::digest::Digest;
 use idp_oci::manifest::Platform;
 use idp_oci::name::{Reference, Repository, Tag};
-use idp_oci::pipeline::{self, Destination, Planned, Survey};
-use idp_oci::source::{self, Compression, Memo, Selection};
+use idp_oci::pipeline::{self, Destination, Gathered, Planned, Survey};
+use idp_oci::source::{self, Compression, Memo, Selection, Source};
 use idp_package::build::Package;
 use idp_package::manifest;
 use serde::Serialize;
 
 use super::context::To;
 use super::package::build::Origin;
+use super::package::push::{is_there, with_version};
 use super::room::{self, Room};
 use super::session::{self, Session, Subject};
 use super::{Context, Error};
@@ -95,13 +96,17 @@ pub async fn push(context: &Context, request: Request) -> Result<Outcome, Error>
         as_package(&mut request, package);
     }
     let own = if request.destinations.is_empty() { own_name(&request.source) } else { None };
-    let source = match package {
-        // The same artifact as `idp package push` makes of it.
+    let (source, package): (Box<dyn Source>, _) = match package {
+        // The same artifact as `idp package push` makes of it, and the same rule for its version.
         Some(package) => {
             let facts = super::package::build::facts(context, &package, &Origin::default()).await?;
-            package.into_source(facts)?
+            let selection = Selection { compression: Compression::Gzip, ..Selection::default() };
+            let gathered = Gathered::of(package.into_source(facts)?, &selection).await;
+            let gathered = gathered.map_err(|error| Error::Pipeline(Box::new(error)))?;
+            let digest = gathered.root().digest().clone();
+            (Box::new(gathered), Some(digest))
         }
-        None => source::open(&request.source, &base)?,
+        None => (source::open(&request.source, &base)?, None),
     };
     let names: Vec<&str> = request.destinations.iter().chain(&own).map(String::as_str).collect();
     if !names.is_empty() {
@@ -130,6 +135,9 @@ pub async fn push(context: &Context, request: Request) -> Result<Outcome, Error>
     for destination in &destinations {
         let session = session::open(context, Subject::from(destination)).await?;
         room::check(context, &session, destination).await?;
+        if let (Some(digest), Some(tag)) = (&package, &destination.tag) {
+            is_there(&session, destination, tag, digest, false).await?;
+        }
         sessions.push(session);
     }
     if request.plan {
@@ -179,10 +187,7 @@ fn as_package(request: &mut Request, package: &Package) {
         return;
     }
     for destination in &mut request.destinations {
-        let last = destination.rsplit('/').next().unwrap_or_default();
-        if !last.contains([':', '@']) {
-            *destination = format!("{destination}:{}", package.manifest.metadata.version);
-        }
+        *destination = with_version(destination, &package.manifest.metadata.version);
     }
 }
 

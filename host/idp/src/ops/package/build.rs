@@ -7,12 +7,13 @@ use idp_oci::pipeline::Gathered;
 use idp_oci::sink;
 use idp_package::build::{Facts, Package};
 use idp_package::describe::Description;
+use idp_package::trust::Timestamp;
 use serde::Serialize;
 
 use super::super::{Context, Error};
 use super::idpbuilder::Named;
 use super::images;
-use super::subject::{Subject, pipeline, selection};
+use super::subject::{describe_gathered, pipeline, selection};
 use crate::config::env;
 
 /// What is built, and where to.
@@ -87,8 +88,7 @@ pub async fn build(context: &Context, request: Request) -> Result<Built, Error> 
     let gathered = Gathered::of(source, &selection()).await.map_err(pipeline)?;
     let sink = sink::open(&named, &base)?;
     gathered.save(sink).await.map_err(pipeline)?;
-    let (description, _) = Subject::Built(Box::new(gathered)).describe().await?;
-    Ok(built(description, destination))
+    Ok(built(describe_gathered(&gathered).await?, destination))
 }
 
 fn built(description: Description, destination: String) -> Built {
@@ -127,7 +127,10 @@ pub(in crate::ops) async fn facts(
     };
     if origin.git {
         let git = Git { directory: &package.directory };
-        facts.created = git.ask(&["log", "-1", "--format=%ct"]).await?.parse().unwrap_or_default();
+        let committed = git.ask(&["log", "-1", "--format=%ct"]).await?;
+        facts.created = seconds(&committed).ok_or_else(|| {
+            Error::Unfit(format!("git says `{committed}` where the time of the last commit was asked for"))
+        })?;
         let revision = git.ask(&["rev-parse", "HEAD"]).await?;
         let dirty = !git.ask(&["status", "--porcelain", "--", "."]).await?.is_empty();
         let revision = if dirty { format!("{revision}-dirty") } else { revision };
@@ -137,12 +140,22 @@ pub(in crate::ops) async fn facts(
                 git.ask(&["remote", "get-url", "origin"]).await.ok().map(|url| without_login(&url));
         }
     }
-    if let Some(epoch) = context.env.get(env::SOURCE_DATE_EPOCH) {
-        facts.created = epoch.trim().parse().map_err(|_| {
-            Error::Usage(format!("`SOURCE_DATE_EPOCH` is `{epoch}`; it is a number of seconds since 1970"))
-        })?;
+    if let Some(epoch) = epoch(context)? {
+        facts.created = epoch;
     }
     Ok(facts)
+}
+
+/// What SOURCE_DATE_EPOCH says.
+pub(super) fn epoch(context: &Context) -> Result<Option<Timestamp>, Error> {
+    let Some(text) = context.env.get(env::SOURCE_DATE_EPOCH) else { return Ok(None) };
+    let wrong =
+        || Error::Usage(format!("`SOURCE_DATE_EPOCH` is `{text}`; it is a number of seconds since 1970"));
+    seconds(&text).map(Some).ok_or_else(wrong)
+}
+
+fn seconds(text: &str) -> Option<Timestamp> {
+    Timestamp::from_unix(text.trim().parse().ok()?).ok()
 }
 
 /// A URL of a remote may hold a password.

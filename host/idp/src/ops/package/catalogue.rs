@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bytes::{Bytes, BytesMut};
-use futures_util::TryStreamExt as _;
+use bytes::Bytes;
 use idp_oci::cache::Cache;
 use idp_oci::client::{ClientError, Kind, Verify};
 use idp_oci::manifest::Descriptor;
@@ -19,6 +18,7 @@ use tokio::sync::Mutex;
 
 use super::super::session::{self, Session};
 use super::super::{Context, Error};
+use super::subject::whole;
 
 /// Registries, as they are set up here.
 #[derive(Debug)]
@@ -94,14 +94,6 @@ impl<'a> Registries<'a> {
         }
         Ok(bytes)
     }
-}
-
-async fn whole(chunks: idp_oci::blob::Chunks) -> std::io::Result<Bytes> {
-    let all = chunks.try_fold(BytesMut::new(), async |mut all, chunk| {
-        all.extend_from_slice(&chunk);
-        Ok(all)
-    });
-    all.await.map(BytesMut::freeze)
 }
 
 fn of_client(error: ClientError) -> CatalogueError {

@@ -51,14 +51,6 @@ pub(in crate::ops) fn open(context: &Context, directory: &Path, named: &Named) -
     Ok(Package::with(directory, inferred.manifest)?)
 }
 
-/// Whether idpbuilder would find something in a directory that has no manifest.
-pub(super) fn is_one(directory: &Path) -> bool {
-    !matches!(
-        idpbuilder::infer(directory, None, None),
-        Err(InferError::NoApplication { .. } | InferError::Io { .. })
-    )
-}
-
 /// What was written.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -143,7 +135,7 @@ async fn had(context: &Context, subject: Subject) -> Result<Had, Error> {
         tempfile::tempdir().map_err(|error| Error::Io { what: "a temporary directory".to_owned(), error })?;
     let directory = kept.path().join("content");
     subject.unpack(context, &directory).await?;
-    let (description, _) = subject.describe().await?;
+    let description = subject.describe().await?;
     let Some(config) = description.config else {
         return Err(Error::Unfit(format!(
             "{} was not built by idp, so what it is to idpbuilder is not known",

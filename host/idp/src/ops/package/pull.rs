@@ -2,9 +2,7 @@
 
 use std::path::PathBuf;
 
-use idp_oci::client::Event;
 use idp_package::describe::Description;
-use idp_package::trust::policy::Decision;
 use serde::Serialize;
 
 use super::super::{Context, Error};
@@ -35,33 +33,15 @@ pub async fn pull(context: &Context, text: &str, directory: Option<PathBuf>) -> 
     if matches!(subject, Subject::Directory(_)) {
         return Err(Error::Usage(format!("`{text}` is a directory here, and nothing to pull")));
     }
+    let mut pinned = None;
     if let Subject::Remote(remote) = &subject {
-        allowed(context, &trust::by_policy(context, remote).await?)?;
+        let digest = remote.manifest.digest();
+        trust::allow(context, &remote.session, &remote.repository, &remote.reference, digest).await?;
+        pinned = Some(remote.pinned());
     }
-    let (name, pinned) = match &subject {
-        Subject::Remote(remote) => {
-            let name = remote.reference.repository.as_str().rsplit('/').next().unwrap_or("package");
-            (name.to_owned(), Some(remote.reference.pinned(remote.manifest.digest())))
-        }
-        _ => ("package".to_owned(), None),
-    };
-    let destination = directory.unwrap_or_else(|| PathBuf::from(name));
+    let description = subject.describe().await?;
+    let own = || PathBuf::from(description.name.as_deref().unwrap_or("package"));
+    let destination = directory.unwrap_or_else(own);
     subject.unpack(context, &destination).await?;
-    let (description, _) = subject.describe().await?;
     Ok(Pulled { subject: text.to_owned(), pinned, destination, description })
-}
-
-/// Ends what is not to be used; says what is used nevertheless.
-pub(super) fn allowed(context: &Context, verified: &trust::Verified) -> Result<(), Error> {
-    let pinned = &verified.pinned;
-    match &verified.decision {
-        Decision::Refused { reason } => Err(Error::Refused(format!(
-            "{pinned} is not to be used (`verification` in registries.yaml): {reason}"
-        ))),
-        Decision::Warned { reason } => {
-            context.progress.event(Event::Warning { text: format!("{pinned}: {reason}") });
-            Ok(())
-        }
-        Decision::Verified { .. } | Decision::NotAsked => Ok(()),
-    }
 }

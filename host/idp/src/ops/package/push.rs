@@ -2,7 +2,7 @@
 
 use idp_oci::client::{Access, ClientError};
 use idp_oci::digest::Digest;
-use idp_oci::name::{Reference, Repository, Tag, Target};
+use idp_oci::name::{Reference, Tag, Target};
 use idp_oci::pipeline::{self, Destination, Gathered};
 use idp_package::describe::{Description, Kind as PackageKind};
 use serde::Serialize;
@@ -14,7 +14,7 @@ use super::super::session::{self, Session};
 use super::super::{Context, Error};
 use super::build::{Origin, facts};
 use super::idpbuilder::Named;
-use super::subject::{Place, pipeline as failed, place, selection};
+use super::subject::{Place, describe_gathered, pipeline as failed, place, selection};
 
 /// What is pushed, and where to.
 #[derive(Debug, Clone)]
@@ -64,9 +64,7 @@ pub async fn push(context: &Context, request: Request) -> Result<PushedPackage, 
         return Err(Error::PushDisabled(file));
     }
     let gathered = gather(context, &request).await?;
-    let (description, _) = described(&gathered).await?;
-    let name = description.name.clone().unwrap_or_default();
-    let version = description.version.clone().unwrap_or_default();
+    let (description, name, version) = described(&gathered).await?;
     let text = destination(&request, &name, &version)?;
     context.find_registry(&[&text], To::Write).await?;
     let mut reference = context.reference(&text)?;
@@ -75,16 +73,7 @@ pub async fn push(context: &Context, request: Request) -> Result<PushedPackage, 
     let session = session::open(context, session::Subject::from(&reference)).await?;
     let repository = session.on_wire(&reference.repository).clone();
     let digest = gathered.root().digest().clone();
-    let there = head(&session, &repository, &tag).await?;
-    let unchanged = there.as_ref() == Some(&digest);
-    if let Some(there) = &there
-        && !unchanged
-        && !request.force
-    {
-        return Err(Error::Conflict(format!(
-            "{reference} is {there} there, and this package is {digest}; a version stays what it is once it is pushed"
-        )));
-    }
+    let unchanged = is_there(&session, &reference, &tag, &digest, request.force).await?;
     let also = floating(&request, &version, &tag);
     room::check(context, &session, &reference).await?;
     let tags = std::iter::once(tag).chain(also.iter().cloned()).collect();
@@ -126,19 +115,16 @@ async fn gather(context: &Context, request: &Request) -> Result<Gathered, Error>
     Gathered::of(source, &selection()).await.map_err(failed)
 }
 
-async fn described(gathered: &Gathered) -> Result<(Description, ()), Error> {
-    let told = match idp_package::describe::telling(gathered.root()) {
-        Some(blob) => Some(gathered.bytes(blob, idp_package::config::MAX_CONFIG).await.map_err(failed)?),
-        None => None,
-    };
-    let description = Description::of(gathered.root(), told.as_deref()).map_err(Error::Unfit)?;
-    if description.name.is_none() || description.version.is_none() {
-        return Err(Error::Unfit(format!(
+/// What it is, with a name and a version.
+async fn described(gathered: &Gathered) -> Result<(Description, String, String), Error> {
+    let description = describe_gathered(gathered).await?;
+    match (description.name.clone(), description.version.clone()) {
+        (Some(name), Some(version)) => Ok((description, name, version)),
+        _ => Err(Error::Unfit(format!(
             "{} is no package: it says neither name nor version; `idp push` pushes anything",
             gathered.source
-        )));
+        ))),
     }
-    Ok((description, ()))
 }
 
 /// What DEST means for this package.
@@ -149,15 +135,35 @@ fn destination(request: &Request, name: &str, version: &str) -> Result<String, E
         return Err(Error::Usage("the destination is empty".to_owned()));
     }
     let text = if text.ends_with('/') { format!("{text}{name}") } else { text.to_owned() };
+    Ok(with_version(&text, version))
+}
+
+/// A reference with the version as its tag, where it has neither tag nor digest.
+pub(in crate::ops) fn with_version(text: &str, version: &str) -> String {
     let last = text.rsplit('/').next().unwrap_or_default();
-    Ok(if last.contains([':', '@']) && text.contains('/') || last.contains('@') {
-        text
-    } else if last.contains(':') {
-        // `name:1.0.0`, or a host with a port and nothing else.
-        text
-    } else {
-        format!("{text}:{version}")
-    })
+    if last.contains([':', '@']) { text.to_owned() } else { format!("{text}:{version}") }
+}
+
+/// Whether a version is there already and the same.
+///
+/// # Errors
+/// It is there and another package, and is not to be replaced.
+pub(in crate::ops) async fn is_there(
+    session: &Session,
+    reference: &Reference,
+    tag: &Tag,
+    digest: &Digest,
+    force: bool,
+) -> Result<bool, Error> {
+    let repository = session.on_wire(&reference.repository);
+    let found = session.client.head_manifest(repository, &Target::Tag(tag.clone()), Access::Push).await;
+    match found.map_err(|error| session.failed(error))?.map(|found| found.digest) {
+        Some(there) if there == *digest => Ok(true),
+        Some(there) if !force => Err(Error::Conflict(format!(
+            "{reference} is {there} there, and this package is {digest}; a version stays what it is once it is pushed"
+        ))),
+        _ => Ok(false),
+    }
 }
 
 /// Dependencies by `./name` and Helm find a package by the last part of its repository.
@@ -208,14 +214,4 @@ fn floating(request: &Request, version: &str, tag: &Tag) -> Vec<Tag> {
     let mut seen = std::collections::BTreeSet::new();
     also.retain(|other| seen.insert(other.to_string()));
     also
-}
-
-/// What a tag is, none where it is not.
-pub(super) async fn head(
-    session: &Session,
-    repository: &Repository,
-    tag: &Tag,
-) -> Result<Option<Digest>, Error> {
-    let found = session.client.head_manifest(repository, &Target::Tag(tag.clone()), Access::Push).await;
-    found.map(|found| found.map(|found| found.digest)).map_err(|error| session.failed(error))
 }

@@ -27,9 +27,9 @@ pub struct Shown {
 pub async fn show(context: &Context, text: &str) -> Result<Shown, Error> {
     let subject = Subject::of(context, text).await?;
     let pinned = match &subject {
-        Subject::Remote(remote) => Some(remote.reference.pinned(remote.manifest.digest())),
+        Subject::Remote(remote) => Some(remote.pinned()),
         _ => None,
     };
-    let (description, _) = subject.describe().await?;
+    let description = subject.describe().await?;
     Ok(Shown { subject: text.to_owned(), pinned, description })
 }

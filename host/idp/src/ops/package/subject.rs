@@ -2,18 +2,18 @@
 
 use std::path::{Path, PathBuf};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::TryStreamExt as _;
+use idp_oci::blob::Chunks;
 use idp_oci::client::Verify;
 use idp_oci::manifest::{Descriptor, Manifest};
 use idp_oci::name::{Reference, Repository};
 use idp_oci::pipeline::{Gathered, PipelineError};
 use idp_oci::sink::DirectorySink;
 use idp_oci::source::{self, Compression, LayoutSource, Selection};
-use idp_package::build::{Facts, Package, PackageError};
+use idp_package::build::{Facts, Package};
 use idp_package::config::MAX_CONFIG;
 use idp_package::describe::{self, Description};
-use idp_package::manifest;
 
 use super::super::context::To;
 use super::super::session::{self, Session};
@@ -48,7 +48,7 @@ pub struct Remote {
 /// Where something on the command line is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
-    /// A directory with a package manifest in it.
+    /// A directory that is no layout.
     Directory(PathBuf),
     /// What [`source::open`] takes.
     Built(String),
@@ -70,16 +70,9 @@ pub fn place(text: &str) -> Result<Place, Error> {
     let path = Path::new(text);
     let is_written_as_path = text.starts_with(['.', '/']);
     match std::fs::metadata(path) {
-        Ok(found) if found.is_dir() && path.join(manifest::FILE).is_file() => {
-            Ok(Place::Directory(path.to_owned()))
-        }
         Ok(found) if found.is_dir() && LayoutSource::is_layout(path) => Ok(Place::Built(text.to_owned())),
-        Ok(found) if found.is_dir() && super::idpbuilder::is_one(path) => {
-            Ok(Place::Directory(path.to_owned()))
-        }
-        Ok(found) if found.is_dir() && (is_written_as_path || !text.contains([':', '@'])) => {
-            Err(Error::Package(Box::new(PackageError::NoManifest(path.to_owned()))))
-        }
+        // Whether it is a package, opening it tells.
+        Ok(found) if found.is_dir() => Ok(Place::Directory(path.to_owned())),
         Ok(found) if found.is_file() => Ok(Place::Built(text.to_owned())),
         Err(error) if is_written_as_path => {
             Err(Error::Absent(format!("there is nothing at {}: {error}", path.display())))
@@ -119,26 +112,18 @@ impl Subject {
     ///
     /// # Errors
     /// It cannot be read.
-    pub async fn describe(self) -> Result<(Description, Option<Bytes>), Error> {
-        let (manifest, told) = match self {
+    pub async fn describe(&self) -> Result<Description, Error> {
+        match self {
             Self::Directory(package) => {
-                let found = images::scan(&package)?;
+                let found = images::scan(package)?;
                 let images = images::recorded(found, super::lock::read(&package.directory)?.as_ref());
-                let source = package.into_source(Facts { images, ..Facts::default() })?;
+                let source = package.as_ref().clone().into_source(Facts { images, ..Facts::default() })?;
                 let gathered = Gathered::of(source, &selection()).await.map_err(pipeline)?;
-                told_of(&gathered).await?
+                describe_gathered(&gathered).await
             }
-            Self::Built(gathered) => told_of(&gathered).await?,
-            Self::Remote(remote) => {
-                let told = match describe::telling(&remote.manifest) {
-                    Some(blob) => Some(remote.bytes(blob).await?),
-                    None => None,
-                };
-                (remote.manifest, told)
-            }
-        };
-        let description = Description::of(&manifest, told.as_deref());
-        Ok((description.map_err(|why| Error::Unfit(format!("{}: {why}", manifest.digest())))?, told))
+            Self::Built(gathered) => describe_gathered(gathered).await,
+            Self::Remote(remote) => remote.describe().await,
+        }
     }
 
     /// Puts its files into a directory that is new or empty.
@@ -171,13 +156,18 @@ impl Subject {
     }
 }
 
-async fn told_of(gathered: &Gathered) -> Result<(Manifest, Option<Bytes>), Error> {
+/// What something at hand is.
+pub(super) async fn describe_gathered(gathered: &Gathered) -> Result<Description, Error> {
     let root = gathered.root();
     let told = match describe::telling(root) {
         Some(blob) => Some(gathered.bytes(blob, MAX_CONFIG).await.map_err(pipeline)?),
         None => None,
     };
-    Ok((root.clone(), told))
+    description(root, told.as_deref())
+}
+
+fn description(manifest: &Manifest, told: Option<&[u8]>) -> Result<Description, Error> {
+    Description::of(manifest, told).map_err(|why| Error::Unfit(format!("{}: {why}", manifest.digest())))
 }
 
 pub(super) fn pipeline(error: PipelineError) -> Error {
@@ -200,35 +190,44 @@ impl Remote {
         Ok(Self { reference, session, repository, manifest })
     }
 
-    /// A small blob of it, whole and verified.
+    /// What it is.
     ///
     /// # Errors
-    /// The registry does not give it, or it is too large.
-    pub async fn bytes(&self, blob: &Descriptor) -> Result<Bytes, Error> {
-        small_blob(&self.session, &self.repository, blob).await
+    /// The registry does not give its config, or that is too large or broken.
+    pub async fn describe(&self) -> Result<Description, Error> {
+        let told = match describe::telling(&self.manifest) {
+            Some(blob) => Some(self.bytes(blob).await?),
+            None => None,
+        };
+        description(&self.manifest, told.as_deref())
+    }
+
+    /// `registry/repository@digest`.
+    pub fn pinned(&self) -> String {
+        self.reference.pinned(self.manifest.digest())
+    }
+
+    /// A config blob, whole and verified.
+    async fn bytes(&self, blob: &Descriptor) -> Result<Bytes, Error> {
+        if blob.size > MAX_CONFIG {
+            let problem = format!("{} has {} bytes; at most {MAX_CONFIG} are read", blob.digest, blob.size);
+            return Err(Error::Unfit(problem));
+        }
+        let failed = |error| self.session.failed(error);
+        let chunks =
+            self.session.client.fetch_blob(&self.repository, blob, Verify::Here).await.map_err(failed)?;
+        let what = || format!("reading {}", blob.digest);
+        whole(chunks).await.map_err(|error| Error::Io { what: what(), error })
     }
 }
 
-/// A config blob, whole and verified.
-pub(super) async fn small_blob(
-    session: &Session,
-    repository: &Repository,
-    blob: &Descriptor,
-) -> Result<Bytes, Error> {
-    if blob.size > MAX_CONFIG {
-        return Err(Error::Unfit(format!(
-            "{} has {} bytes; at most {MAX_CONFIG} are read",
-            blob.digest, blob.size
-        )));
-    }
-    let failed = |error| session.failed(error);
-    let chunks = session.client.fetch_blob(repository, blob, Verify::Here).await.map_err(failed)?;
-    let all = chunks.try_fold(bytes::BytesMut::new(), async |mut all, chunk| {
+/// All of a small blob, in memory.
+pub(super) async fn whole(chunks: Chunks) -> std::io::Result<Bytes> {
+    let all = chunks.try_fold(BytesMut::new(), async |mut all, chunk| {
         all.extend_from_slice(&chunk);
         Ok(all)
     });
-    let all = all.await.map_err(|error| Error::Io { what: format!("reading {}", blob.digest), error })?;
-    Ok(all.freeze())
+    all.await.map(BytesMut::freeze)
 }
 
 #[cfg(test)]
@@ -245,7 +244,7 @@ mod tests {
             place("./absent").expect_err("nothing").to_string().starts_with("there is nothing at ./absent")
         );
         let here = env!("CARGO_MANIFEST_DIR");
-        assert!(place(here).expect_err("no manifest").to_string().contains("has no idp-package.yaml"));
+        assert_eq!(place(here).expect("a directory"), Place::Directory(here.into()));
         assert_eq!(
             place(&format!("{here}/Cargo.toml")).expect("a file"),
             Place::Built(format!("{here}/Cargo.toml"))

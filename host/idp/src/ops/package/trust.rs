@@ -3,13 +3,15 @@
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use idp_oci::client::Event;
 use idp_oci::digest::Digest;
+use idp_oci::name::{Reference, Repository};
 use idp_oci::secret::Secret;
 use idp_package::describe::Description;
 use idp_package::resolve::Lock;
 use idp_package::trust::key::{self, PrivateKey, PublicKey, WrittenKey};
 use idp_package::trust::keyless::KeylessTrust;
-use idp_package::trust::policy::Decision;
+use idp_package::trust::policy::{Decision, Mode};
 use idp_package::trust::provenance::{self, Build, Material};
 use idp_package::trust::referrer::Referrer;
 use idp_package::trust::registry::{self, Pushed};
@@ -19,6 +21,7 @@ use idp_package::trust::{Timestamp, TrustError, sign as signing};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::super::session::Session;
 use super::super::{Context, Error};
 use super::Subject;
 use super::subject::Remote;
@@ -52,14 +55,11 @@ fn trust(error: impl Into<TrustError>) -> Error {
 
 /// Seconds since 1970: what SOURCE_DATE_EPOCH says, else now.
 fn now(context: &Context) -> Result<Timestamp, Error> {
-    let seconds = match context.env.get(env::SOURCE_DATE_EPOCH) {
-        Some(text) => text.trim().parse().unwrap_or_default(),
-        None => {
-            let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-            i64::try_from(since.as_secs()).unwrap_or_default()
-        }
-    };
-    Timestamp::from_unix(seconds).map_err(trust)
+    if let Some(epoch) = super::build::epoch(context)? {
+        return Ok(epoch);
+    }
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_unix(i64::try_from(since.as_secs()).unwrap_or_default()).map_err(trust)
 }
 
 /// Makes a pair of keys: `PREFIX.key`, for its owner only, and `PREFIX.pub`.
@@ -95,15 +95,11 @@ pub async fn sign(context: &Context, text: &str, key: &Path, legacy: bool) -> Re
         push(context, &remote, &referrer).await
     };
     let pushed = pushed.map_err(|error| failed(&remote, error))?;
-    Ok(Attached { what: "signature", pinned: pinned(&remote), pushed, signed: true })
+    Ok(Attached { what: "signature", pinned: remote.pinned(), pushed, signed: true })
 }
 
 async fn push(context: &Context, remote: &Remote, referrer: &Referrer) -> Result<Pushed, TrustError> {
     registry::push_referrer(&remote.session.client, &remote.repository, referrer, &context.cancel).await
-}
-
-fn pinned(remote: &Remote) -> String {
-    remote.reference.pinned(remote.manifest.digest())
 }
 
 /// What was found about a package, and what follows.
@@ -176,24 +172,63 @@ pub async fn verify(context: &Context, text: &str, wanted: &Wanted) -> Result<Ve
             reason: format!("{signers} of those who were named signed it, and {least} were asked for"),
         }
     };
-    Ok(Verified { pinned: pinned(&remote), decision, found: Some(found) })
+    Ok(Verified { pinned: remote.pinned(), decision, found: Some(found) })
 }
 
 /// Holds a package to the policy.
-pub(super) async fn by_policy(context: &Context, remote: &Remote) -> Result<Verified, Error> {
-    let policy = &context.registries.verification;
-    let name = format!("{}/{}", remote.reference.registry, remote.reference.repository);
+async fn by_policy(context: &Context, remote: &Remote) -> Result<Verified, Error> {
+    let digest = remote.manifest.digest();
+    held(context, &remote.session, &remote.repository, &remote.reference, digest).await
+}
+
+/// Ends what the policy does not allow; says what is used nevertheless.
+///
+/// # Errors
+/// It is not signed as the policy wants it, or that cannot be found out.
+pub(in crate::ops) async fn allow(
+    context: &Context,
+    session: &Session,
+    repository: &Repository,
+    reference: &Reference,
+    digest: &Digest,
+) -> Result<(), Error> {
+    let verified = held(context, session, repository, reference, digest).await?;
+    let pinned = &verified.pinned;
+    match &verified.decision {
+        Decision::Refused { reason } => Err(Error::Refused(format!(
+            "{pinned} is not to be used (`verification` in registries.yaml): {reason}"
+        ))),
+        Decision::Warned { reason } => {
+            context.progress.event(Event::Warning { text: format!("{pinned}: {reason}") });
+            Ok(())
+        }
+        Decision::Verified { .. } | Decision::NotAsked => Ok(()),
+    }
+}
+
+/// What the policy makes of a manifest. Nobody is asked where no rule wants to know.
+async fn held(
+    context: &Context,
+    session: &Session,
+    repository: &Repository,
+    reference: &Reference,
+    digest: &Digest,
+) -> Result<Verified, Error> {
+    let name = format!("{}/{}", reference.registry, reference.repository);
     let directory = context.registries.file().and_then(Path::parent).unwrap_or(Path::new("."));
-    let checked = registry::check(
-        &remote.session.client,
-        &remote.repository,
-        remote.manifest.digest(),
-        &name,
-        policy,
-        directory,
-    );
-    let checked = checked.await.map_err(|error| failed(remote, error))?;
-    Ok(Verified { pinned: pinned(remote), decision: checked.decision, found: checked.found })
+    let policy = &context.registries.verification;
+    let checked = registry::check(&session.client, repository, digest, &name, policy, directory).await;
+    let checked = checked.map_err(|error| match error {
+        TrustError::Client(error) => session.failed(error),
+        error => trust(error),
+    })?;
+    Ok(Verified { pinned: reference.pinned(digest), decision: checked.decision, found: checked.found })
+}
+
+/// Whether any rule speaks of a repository.
+pub(in crate::ops) fn is_held(context: &Context, reference: &Reference) -> bool {
+    let name = format!("{}/{}", reference.registry, reference.repository);
+    context.registries.verification.rule_for(&name).is_some_and(|rule| rule.mode != Mode::Off)
 }
 
 /// An SBOM of a package; attached to it, and signed, where that is asked for.
@@ -225,12 +260,12 @@ pub enum Made {
 pub async fn sbom(context: &Context, request: &SbomRequest) -> Result<Made, Error> {
     let subject = Subject::of(context, &request.package).await?;
     if !request.attach {
-        let (description, _) = subject.describe().await?;
+        let description = subject.describe().await?;
         return Ok(Made::Document(request.format.document(&facts(&description, None)?)));
     }
     let key = request.key.as_deref().map(|path| private(context, path)).transpose()?;
     let remote = remote_of(subject, &request.package)?;
-    let package = facts(&describe(&remote).await?, Some(&remote))?;
+    let package = facts(&remote.describe().await?, Some(&remote))?;
     let descriptor = remote.manifest.descriptor();
     let referrer = match &key {
         Some(key) => sbom::attest(descriptor, request.format, &package, key),
@@ -238,7 +273,7 @@ pub async fn sbom(context: &Context, request: &SbomRequest) -> Result<Made, Erro
     };
     let pushed =
         push(context, &remote, &referrer.map_err(trust)?).await.map_err(|error| failed(&remote, error))?;
-    Ok(Made::Attached(Attached { what: "sbom", pinned: pinned(&remote), pushed, signed: key.is_some() }))
+    Ok(Made::Attached(Attached { what: "sbom", pinned: remote.pinned(), pushed, signed: key.is_some() }))
 }
 
 fn remote_of(subject: Subject, text: &str) -> Result<Box<Remote>, Error> {
@@ -246,14 +281,6 @@ fn remote_of(subject: Subject, text: &str) -> Result<Box<Remote>, Error> {
         Subject::Remote(remote) => Ok(remote),
         _ => Err(Error::Usage(format!("`{text}` is not in a registry; push it, and name it there"))),
     }
-}
-
-async fn describe(remote: &Remote) -> Result<Description, Error> {
-    let told = match idp_package::describe::telling(&remote.manifest) {
-        Some(blob) => Some(remote.bytes(blob).await?),
-        None => None,
-    };
-    Description::of(&remote.manifest, told.as_deref()).map_err(Error::Unfit)
 }
 
 /// How a package came about.
@@ -278,7 +305,7 @@ pub struct ProvenanceRequest {
 pub async fn provenance(context: &Context, request: &ProvenanceRequest) -> Result<Made, Error> {
     let subject = Subject::of(context, &request.package).await?;
     let remote = remote_of(subject, &request.package)?;
-    let description = describe(&remote).await?;
+    let description = remote.describe().await?;
     let parameters = [
         ("name", description.name.clone()),
         ("version", description.version.clone()),
@@ -329,7 +356,7 @@ pub async fn provenance(context: &Context, request: &ProvenanceRequest) -> Resul
         push(context, &remote, &referrer.map_err(trust)?).await.map_err(|error| failed(&remote, error))?;
     Ok(Made::Attached(Attached {
         what: "provenance",
-        pinned: pinned(&remote),
+        pinned: remote.pinned(),
         pushed,
         signed: key.is_some(),
     }))
@@ -388,7 +415,7 @@ fn facts(description: &Description, remote: Option<&Remote>) -> Result<PackageFa
                 digest: package.digest,
             })
             .collect(),
-        created: Timestamp::from_unix(0).map_err(trust)?,
+        created: description.created.as_deref().and_then(|text| text.parse().ok()).unwrap_or_default(),
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
     })
 }

@@ -60,7 +60,7 @@ pub(super) async fn unpacked(
     let kept = tempfile::tempdir().map_err(io)?;
     let directory = kept.path().join("content");
     subject.unpack(context, &directory).await?;
-    let (description, _) = subject.describe().await?;
+    let description = subject.describe().await?;
     let files = Files::from_directory(&directory).map_err(io)?;
     Ok((files, description.config.map(|config| config.package), Some(kept)))
 }

@@ -12,7 +12,7 @@ use idp_oci::media;
 use idp_oci::name::{Reference, Registry, Repository, Tag, Target};
 use idp_oci::pipeline::{self, Gathered, PullOptions};
 use idp_oci::sink::LayoutSink;
-use idp_oci::source::{Artifact, LayoutSource, ReadySource, Tree};
+use idp_oci::source::{Artifact, ReadySource, Tree};
 use idp_package::config::Config;
 use idp_package::resolve::{Catalogue as _, Location, Lock};
 use idp_package::trust::legacy;
@@ -72,7 +72,7 @@ pub async fn export(context: &Context, request: &Request) -> Result<Exported, Er
         registries,
         layout: layout.path().to_owned(),
         request,
-        list: List { version: 1, root: root_name(&root), entries: Vec::new() },
+        list: List { version: 1, root: root.reference.to_string(), entries: Vec::new() },
         seen: BTreeSet::new(),
         bytes: 0,
     };
@@ -83,7 +83,7 @@ pub async fn export(context: &Context, request: &Request) -> Result<Exported, Er
         let directory = layout.path().to_owned();
         pack(directory, archive).await?;
     }
-    layout.keep();
+    drop(layout);
     let count = |kind| list.entries.iter().filter(|entry| entry.kind == kind).count();
     Ok(Exported {
         destination,
@@ -110,9 +110,6 @@ impl Layout {
             Self::Staged(directory) => directory.path(),
         }
     }
-
-    /// A staged one goes.
-    fn keep(self) {}
 }
 
 fn place(destination: &str) -> Result<(Layout, Option<PathBuf>), Error> {
@@ -152,19 +149,12 @@ async fn pack(directory: PathBuf, archive: PathBuf) -> Result<(), Error> {
 }
 
 async fn config_of(remote: &Remote) -> Result<Config, Error> {
-    let blob = idp_package::describe::telling(&remote.manifest)
-        .filter(|blob| blob.media_type == idp_package::config::CONFIG_TYPE);
-    let Some(blob) = blob else {
-        return Err(Error::Unfit(format!(
+    remote.describe().await?.config.ok_or_else(|| {
+        Error::Unfit(format!(
             "{} was not built by idp, so what it needs is not known; `idp copy` and `idp pull REF oci:DIR` move anything",
             remote.reference
-        )));
-    };
-    Config::parse(&remote.bytes(blob).await?).map_err(|error| Error::Unfit(error.to_string()))
-}
-
-fn root_name(root: &Remote) -> String {
-    root.reference.to_string()
+        ))
+    })
 }
 
 struct Export<'a> {
@@ -243,7 +233,7 @@ impl Export<'_> {
             repository: root.reference.repository.clone(),
         };
         let digest = Target::Digest(root.manifest.digest().clone());
-        self.one(Kind::Package, &location, &root_name(root), &digest).await
+        self.one(Kind::Package, &location, &root.reference.to_string(), &digest).await
     }
 
     /// One thing and what refers to it.
@@ -340,9 +330,4 @@ async fn save_list(layout: &Path, list: &List) -> Result<(), Error> {
     let gathered = Gathered::of(Box::new(source), &selection()).await.map_err(failed)?;
     let sink = Box::new(LayoutSink::new(layout, Some(LIST.to_owned())));
     gathered.save(sink).await.map_err(failed)
-}
-
-/// Whether a directory is one that an export goes on with.
-pub(super) fn is_layout(directory: &Path) -> bool {
-    LayoutSource::is_layout(directory)
 }

@@ -129,7 +129,7 @@ impl Place {
         let (path, archive) = match text.split_once(':') {
             Some(("oci", path)) => (path, false),
             Some(("oci-archive", path)) => (path, true),
-            _ => (text, !super::export::is_layout(Path::new(text))),
+            _ => (text, !LayoutSource::is_layout(Path::new(text))),
         };
         let path = PathBuf::from(path);
         if !path.exists() {

@@ -73,7 +73,7 @@ impl<'a> Again<'a> {
         self.metadata(&mut config);
         let annotated = describe::Description::of(&root, None).map_err(Error::Unfit)?;
         let facts = Facts {
-            created: 0,
+            created: annotated.created.as_deref().and_then(|text| text.parse().ok()).unwrap_or_default(),
             source: annotated.source,
             revision: annotated.revision,
             images: std::mem::take(&mut config.images),
